@@ -1,0 +1,55 @@
+"""JupyterLab in a real browser: the harness itself, then the first tutorial."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from browser import FOLDERS, TOKEN, free_port, wait_for_server
+from conftest import ROOT
+
+TUTORIAL = ROOT / "nbs" / "tutorials" / "01_first_map.ipynb"
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+def notebook(path, *cells):
+    cells = [{"cell_type": "code", "source": c, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{i}"}
+             for i, c in enumerate(cells)]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_harness_sees_output_errors_and_outside_requests(lab, tmp_path):
+    "The checks below can fail: a text, an error and a request to another machine are all noticed."
+    lab.open_notebook(notebook(tmp_path / "small.ipynb", "from IPython.display import HTML; HTML('<b id=here>seen</b>')", "1/0"))
+    lab.run_all()
+    lab.wait_for_text("seen", "#here")
+    assert lab.errors() == ["ZeroDivisionError: division by zero"]
+    lab.dark()
+    lab.page.evaluate("() => fetch('http://example.com/x.js').catch(() => 0)")
+    assert lab.outside == ["http://example.com/x.js"]
+    lab.outside.clear()
+
+
+def test_first_tutorial_draws_a_live_map(lab):
+    lab.open_notebook(TUTORIAL)
+    lab.run_all()
+    assert not lab.errors()
+    lab.page.wait_for_selector("path[aria-roledescription='rect mark']", timeout=60_000)
+    live = lab.page.locator(".jp-OutputArea svg.marks path[aria-roledescription='rect mark']")
+    labels = live.evaluate_all("marks => marks.map(m => m.getAttribute('aria-label'))")
+    assert len(labels) > 20 and any(re.search(r"Layer: \d+", label) for label in labels), labels[:3]
+
+
+def test_dev_py_lab_opens_the_first_tutorial(tmp_path):
+    port, log = free_port(), tmp_path / "log.txt"
+    env = os.environ | {name: str(tmp_path) for name in FOLDERS}
+    command = [sys.executable, ROOT / "dev.py", "lab", "--no-browser", f"--port={port}", "--ServerApp.port_retries=0",
+               f"--IdentityProvider.token={TOKEN}"]
+    with open(log, "w") as out, subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env) as process:
+        try:
+            content = f"http://127.0.0.1:{port}/api/contents/nbs/tutorials/{TUTORIAL.name}?token={TOKEN}&content=0"
+            wait_for_server(content, process, log)
+            assert f"/lab/tree/nbs/tutorials/{TUTORIAL.name}" in log.read_text()
+        finally: process.terminate()
