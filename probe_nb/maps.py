@@ -61,8 +61,9 @@ def _read(acts: xr.DataArray, p: int, layers: Sequence[int], rows: pd.DataFrame)
         X = part.values[:, rows["row"]]
         if not np.isfinite(X).all():
             l, i, _ = np.argwhere(~np.isfinite(X))[0]
-            raise ValueError(f"example {rows['example'].iloc[i]} has NaN or infinite activations at position '{part['position'].item()}', "
-                             f"layer {part['layer'].values[l]}, although other layers are there: extract it again")
+            where = f"layer {part['layer'].values[l]}, position '{part['position'].item()}'"
+            raise ValueError(f"example {rows['example'].iloc[i]} has NaN or infinite activations at {where}, "
+                             "although its other layers are there: extract it again")
         yield slice(at, at + step), X
 
 # %% ../nbs/11_maps.ipynb #a2018980

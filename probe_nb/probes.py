@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -21,13 +22,23 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 # %% ../nbs/10_probes.ipynb #62840281
+@contextmanager
+def _threads(n: int):
+    "Torch on `n` threads; on busy cores, threads waiting for each other cost more than the work."
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try: yield
+    finally: torch.set_num_threads(before)
+
+# %% ../nbs/10_probes.ipynb #56d4aca5
+@_threads(1)
 def _below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     "For each score in `a` [..., i] the share of the scores `b` [..., j] that lie below it; a tie counts half."
     a, b = a.contiguous(), b.sort(-1).values.contiguous()
     places = torch.searchsorted(b, a, right=False) + torch.searchsorted(b, a, right=True)
     return places.double() / (2 * b.shape[-1])
 
-# %% ../nbs/10_probes.ipynb #56d4aca5
+# %% ../nbs/10_probes.ipynb #18e7bf67
 def auc(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -43,16 +54,16 @@ def auc(
             pairs += pos.shape[-1] * neg.shape[-1]
     return (won / pairs if pairs else won * np.nan).numpy()
 
-# %% ../nbs/10_probes.ipynb #18e7bf67
+# %% ../nbs/10_probes.ipynb #725b97b8
 def _rows(scores, y, folds) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     "Scores as a tensor, y as booleans, folds as given or one for all; the lengths must agree."
-    s, y = torch.as_tensor(np.ascontiguousarray(scores)), np.asarray(y).astype(bool)
+    s, y = torch.tensor(np.asarray(scores)), np.asarray(y).astype(bool)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
     if not s.shape[-1] == len(y) == len(folds):
         raise ValueError(f"{s.shape[-1]} scores, {len(y)} labels and {len(folds)} folds: an example has one of each")
     return s, y, folds
 
-# %% ../nbs/10_probes.ipynb #b4f4c709
+# %% ../nbs/10_probes.ipynb #b6149bb9
 def auc_parts(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -71,7 +82,7 @@ def auc_parts(
         parts[..., j] = (lost - theta) * len(i) / pairs
     return parts.numpy()
 
-# %% ../nbs/10_probes.ipynb #b6149bb9
+# %% ../nbs/10_probes.ipynb #712e9d7c
 def delong(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -81,7 +92,7 @@ def delong(
     kinds = [k for k in (y, ~y) if k.sum() > 1]
     return auc(scores, y), sum(psi2[..., k].sum(-1) * k.sum() / (k.sum() - 1) for k in kinds)
 
-# %% ../nbs/10_probes.ipynb #e79a6e49
+# %% ../nbs/10_probes.ipynb #c5c71844
 def auc_interval(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -104,7 +115,7 @@ def auc_interval(
     mid, half = (theta + z2 / (2 * n)) / (1 + z2 / n), np.sqrt(z2 * theta * (1 - theta) / n + (z2 / (2 * n)) ** 2) / (1 + z2 / n)
     return theta, np.clip(mid - half, 0, 1), np.clip(mid + half, 0, 1)
 
-# %% ../nbs/10_probes.ipynb #04875f6e
+# %% ../nbs/10_probes.ipynb #e0fd9503
 def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor, torch.Tensor]:
     "X [cell, example, feature] → rows Z [cell, example, k] of the same inner products, and D [cell, problem, k]."
     mean, eps = X.mean(1, keepdim=True), torch.finfo(X.dtype).eps
@@ -123,7 +134,7 @@ def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor
         X = torch.linalg.cholesky(K).to(X.dtype)
     return X, X.new_ones(1)
 
-# %% ../nbs/10_probes.ipynb #e0fd9503
+# %% ../nbs/10_probes.ipynb #c3c5b5b7
 def _preconditioner(X: torch.Tensor, s: torch.Tensor, C: float):
     "r → (I + C FᵀF)⁻¹ r with F = S^½(X − x̄); X [cell, example, k], s [cell, example], r [cell, problem, k]."
     wide = X.shape[2] > X.shape[1]
@@ -136,7 +147,7 @@ def _preconditioner(X: torch.Tensor, s: torch.Tensor, C: float):
     if wide: return lambda r: r - C * ((((r @ F.mT) @ L.mT) @ L) @ F)
     return lambda r: (r @ L.mT) @ L
 
-# %% ../nbs/10_probes.ipynb #c3c5b5b7
+# %% ../nbs/10_probes.ipynb #95f5ba03
 def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int) -> tuple[torch.Tensor, torch.Tensor, int]:
     "Solve H v = −g for every problem at once; returns v [cell, problem, k], u = X D v [cell, problem, example], steps taken."
     v, u, r = torch.zeros_like(g), 0, -g
@@ -154,20 +165,20 @@ def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int) -> tuple[t
         p, rz = z + torch.where(live, new / rz, 0) * p, new
     return v, u + g.new_zeros(()), taken
 
-# %% ../nbs/10_probes.ipynb #95f5ba03
+# %% ../nbs/10_probes.ipynb #7baf2d5e
 def _hessian(X: torch.Tensor, D: torch.Tensor, s: torch.Tensor, S: torch.Tensor, C: float, v: torch.Tensor):
     "H v [cell, problem, k] and X D v [cell, problem, example], the intercept eliminated."
     u = (D * v) @ X.mT
     t = s * u
     return v + C * (D * ((t - s * (t.sum(-1, keepdim=True) / S)) @ X)), u
 
-# %% ../nbs/10_probes.ipynb #7baf2d5e
+# %% ../nbs/10_probes.ipynb #17704b69
 def _loss(u: torch.Tensor, w: torch.Tensor, y: torch.Tensor, m: torch.Tensor, C: float) -> torch.Tensor:
     "The objective [cell, problem, 1], summed in double precision so that small steps can be compared."
     fit = (m * (torch.nn.functional.softplus(u) - y * u)).sum(-1, keepdim=True, dtype=torch.float64)
     return (w * w).sum(-1, keepdim=True, dtype=torch.float64) / 2 + C * fit
 
-# %% ../nbs/10_probes.ipynb #562ae44c
+# %% ../nbs/10_probes.ipynb #614e38ed
 def _newton(X, D, y, m, C: float, w, b, tol: float, steps: int = 60):
     "Minimise all problems of a cell from (w, b); returns w, b, u = scores [cell, problem, example], steps, converged [cell]."
     u = (D * w) @ X.mT + b
@@ -188,7 +199,7 @@ def _newton(X, D, y, m, C: float, w, b, tol: float, steps: int = 60):
         done = ((decrement <= tol**2 * size) & (t == 1)).flatten(1).all(1)
     return w, b, u, step, done
 
-# %% ../nbs/10_probes.ipynb #614e38ed
+# %% ../nbs/10_probes.ipynb #4243d3ea
 def _damping(u, du, w, dw, y, m, C: float, f, decrement) -> tuple[torch.Tensor, torch.Tensor]:
     "The largest of 1, ½, ¼ … at which the objective falls by Armijo's share of the promise (up to rounding), and that objective."
     t, slack = torch.ones_like(w[..., :1]), 8 * torch.finfo(u.dtype).eps * f.abs()
@@ -199,7 +210,7 @@ def _damping(u, du, w, dw, y, m, C: float, f, decrement) -> tuple[torch.Tensor, 
         t = torch.where(bad, t / 2, t)
     return t, fallen
 
-# %% ../nbs/10_probes.ipynb #47d09d50
+# %% ../nbs/10_probes.ipynb #2844a2e5
 _BUDGET = 2**28  # bytes of working memory for a chunk of cells
 
 def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
@@ -209,7 +220,7 @@ def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
     size = max(1, min(4, _BUDGET // each, -(-cells // (os.cpu_count() or 1))))
     return [slice(i, i + size) for i in range(0, cells, size)]
 
-# %% ../nbs/10_probes.ipynb #2844a2e5
+# %% ../nbs/10_probes.ipynb #74c4cabd
 def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], scale: bool, tol: float):
     "Scores [cell, C, problem, example] of a chunk along ascending `Cs`, each from the last one's optimum, and converged [cell]."
     Z, D = _design(X, m, scale)
@@ -219,7 +230,7 @@ def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float]
         out.append(u); ok = ok & done
     return torch.stack(out, 1), ok
 
-# %% ../nbs/10_probes.ipynb #74c4cabd
+# %% ../nbs/10_probes.ipynb #62e83953
 def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float], scale: bool) -> torch.Tensor:
     "Scores of one chunk in single precision; cells that did not converge again in double precision."
     y, m = torch.as_tensor(np.asarray(y, np.float32)), torch.as_tensor(np.asarray(train, np.float32))
@@ -231,7 +242,7 @@ def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float],
         if not fine.all(): warnings.warn(f"{(~fine).sum()} probes stopped before their optimum", ConvergenceWarning, stacklevel=3)
     return out
 
-# %% ../nbs/10_probes.ipynb #62e83953
+# %% ../nbs/10_probes.ipynb #3c928854
 def grid_scores(
     X: np.ndarray, # [cell, example, feature], any float type
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -245,15 +256,14 @@ def grid_scores(
     def work(cells: slice):
         torch.set_num_threads(1)  # this worker's own
         out[cells, order] = _solve(X[cells], y, train, np.asarray(C, float)[order].tolist(), scale).numpy()
-    chunks, threads = _chunks(X.shape, len(train), len(order)), torch.get_num_threads()
-    pool = ThreadPoolExecutor(max(1, min(len(chunks), threads)))
-    try: list(pool.map(work, chunks))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an interrupt too: nothing goes on in the background
-        torch.set_num_threads(threads)
+    chunks = _chunks(X.shape, len(train), len(order))
+    pool = ThreadPoolExecutor(max(1, min(len(chunks), torch.get_num_threads())))
+    with _threads(1):
+        try: list(pool.map(work, chunks))
+        finally: pool.shutdown(cancel_futures=True)  # after an interrupt too, nothing goes on in the background
     return out
 
-# %% ../nbs/10_probes.ipynb #62a9baa6
+# %% ../nbs/10_probes.ipynb #005a4db3
 class LogisticProbe(ClassifierMixin, BaseEstimator):
     "Logistic regression at the exact optimum of ½‖w‖² + C Σ log-loss, intercept free; scores: higher = `classes_[1]`."
     def __init__(self,
@@ -293,7 +303,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-# %% ../nbs/10_probes.ipynb #005a4db3
+# %% ../nbs/10_probes.ipynb #118407b9
 def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, torch.Tensor]:
     "Coefficients [1, feature] and intercept [1] for X as it came, from those of its design."
     mean = X.mean(0)
@@ -304,7 +314,7 @@ def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, tor
     else: w = w[0]
     return w, b.flatten() - w @ mean
 
-# %% ../nbs/10_probes.ipynb #118407b9
+# %% ../nbs/10_probes.ipynb #0603fcaa
 def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     "X [example, feature], y [example] as 0 and 1, weights [1, example]; sets `classes_` and `n_features_in_`."
     if y is not None: _finite(X)
@@ -319,7 +329,7 @@ def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, to
         raise ValueError(f"y holds one class only ({probe.classes_[seen].tolist()}): a probe needs examples of both")
     return torch.from_numpy(X), torch.from_numpy(y01.astype(np.float64)), torch.from_numpy(m)[None]
 
-# %% ../nbs/10_probes.ipynb #0603fcaa
+# %% ../nbs/10_probes.ipynb #cb6d7214
 def _finite(X) -> None:
     "Say how many values are NaN or infinite, and where the first is."
     X = np.asarray(X)
@@ -331,7 +341,7 @@ def _finite(X) -> None:
     kind = "NaN" if np.isnan(value) else "infinity"
     raise ValueError(f"X holds {len(bad)} NaN or infinite values, the first ({kind}) at {place}: drop those examples first")
 
-# %% ../nbs/10_probes.ipynb #d2f513ba
+# %% ../nbs/10_probes.ipynb #1a21a395
 def group_folds(
     y: np.ndarray, # [example], true or 1 for a correct answer
     groups: np.ndarray | None, # [example]; None = every example its own
@@ -350,7 +360,7 @@ def group_folds(
     for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups)): out[held] = k
     return out
 
-# %% ../nbs/10_probes.ipynb #1a21a395
+# %% ../nbs/10_probes.ipynb #c73eea47
 class ProbeGrid(BaseEstimator):
     "Cross-validated logistic probes for many cells and values of C at once."
     def __init__(self,
@@ -375,7 +385,7 @@ class ProbeGrid(BaseEstimator):
         self.auc_ = auc(self.scores_, y, self.folds_)  # [cell, C]
         return self
 
-# %% ../nbs/10_probes.ipynb #c73eea47
+# %% ../nbs/10_probes.ipynb #59149d45
 def _checked_grid(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "X [cell, example, feature] finite, y [example] as booleans, the two classes."
     X, (classes, y01) = np.asarray(X), np.unique(np.asarray(y), return_inverse=True)
