@@ -166,13 +166,21 @@ def token_logprobs(lm:LM, # the model to ask
         place = (mask.cumsum(1) - 1).clamp(min=0)
         n = max(len(answers[i]) for i in batch)
         with lm.reading() as model: logits = model(ids, attention_mask=mask, **_positions_of(model, place), logits_to_keep=n + 1).logits
-        logp = logits[:, -n-1:-1].float().log_softmax(-1).gather(2, ids[:, -n:, None]).squeeze(2).tolist() if n else [[]]*len(batch)
+        logp = _chosen(model, logits[:, -n-1:-1].float(), ids[:, -n:]).tolist() if n else [[]]*len(batch)
         for i, row in zip(batch, logp): out[i] = row[len(row) - len(answers[i]):]
     lengths = [len(p) + len(a) for p, a in zip(prompts, answers)]
     for b in track(batches(lengths, token_budget), desc="reading", progress=progress): in_halves(ask, b)
     return out
 
 # %% ../nbs/02_answers.ipynb #e0fd9503
+def _chosen(model, logits, # [row, token, vocabulary]
+            ids # [row, token]
+           ): # [row, token]
+    "Log-probability of each id, among what the model's generation config allows it to say."
+    never = torch.tensor(getattr(model.generation_config, "suppress_tokens", None) or [], dtype=torch.long, device=ids.device)
+    allowed = logits.index_fill(2, never, -torch.inf).scatter(2, ids[..., None], logits.gather(2, ids[..., None]))
+    return allowed.log_softmax(-1).gather(2, ids[..., None]).squeeze(2)
+
 def _positions_of(model, place) -> dict:
     "`position_ids` for models that take them; others count from the mask or not at all."
     import inspect
@@ -211,7 +219,7 @@ def answer(lm:LM, # the model to ask
            top_k:int|None=None, # of the samples: this many most probable tokens
            prompt:str="auto", # see `encode_prompts`
            seed:int=0, # of the samples; each question and sample has its own, whatever the batch
-           token_budget:int=8192, # most tokens in a batch, padding and answer included
+           token_budget:int=32_768, # most tokens in a batch, prompt, answer and padding included
            progress:Progress=None # see `models.track`
           ) -> pd.DataFrame: # answers: one row an answer, keyed by `example`
     "Ask the model every question (Sec. 2 of the paper: greedy; its samples are K = 30 at temperature 1)."
