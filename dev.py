@@ -132,7 +132,7 @@ def test(args):
     "ruff, then pytest: notebooks, invariants, packaging, one tutorial in a browser; or the long tests."
     os.chdir(ROOT)
     slow, args = "--slow" in args, [a for a in args if a != "--slow"]
-    if not slow and run(sys.executable, "-m", "ruff", "check", ".") != 0: sys.exit(1)
+    if not slow and run(sys.executable, "-m", "ruff", "check", "--output-format=concise", ".") != 0: sys.exit(1)
     become(sys.executable, "-m", "pytest", "-m", "slow" if slow else "not slow", *args)
 
 

@@ -33,9 +33,10 @@ def nbdev(command, cwd):
 
 @each_notebook
 def test_notebook_is_small(path):
-    outputs = [(i, len(json.dumps(o))) for i, c in enumerate(read(path)["cells"]) for o in c.get("outputs", [])]
+    large = [(i, len(json.dumps(o))) for i, c in enumerate(read(path)["cells"]) for o in c.get("outputs", [])]
+    large = [f"cell {i}: {n} bytes" for i, n in large if n > 100_000]
     assert path.stat().st_size <= 300_000, "a notebook is at most 300 kB"
-    assert not [(i, n) for i, n in outputs if n > 100_000], "one output is at most 100 kB (cell, bytes)"
+    assert not large, "one output is at most 100 kB"
 
 
 @each_notebook
@@ -46,9 +47,10 @@ def test_notebook_stores_nothing_that_changes(path):
     outputs = [o for c in nb["cells"] for o in c.get("outputs", [])]
     assert not [o["ename"] for o in outputs if o["output_type"] == "error"], "a stored error"
     told = json.dumps([{k: v for k, v in o.get("data", o).items() if not k.startswith("image/")} for o in outputs])
-    assert not re.findall(r"\d+%\|", told), "a stored progress bar"
-    paths = r"""(?<![\w/.])(?:/home/|/root/|/tmp/|/work/|/Users/|[A-Z]:\\\\Users)[^\s"']*"""
-    assert not re.findall(paths, told), "a path of one machine"
+    bars = re.findall(r"\d+%\|", told)
+    assert not bars, "a stored progress bar"
+    paths = re.findall(r"""(?<![\w/.])(?:/home/|/root/|/tmp/|/work/|/Users/|[A-Z]:\\\\Users)[^\s"']*""", told)
+    assert not paths, "a path of one machine"
 
 
 def sources(root):
@@ -84,18 +86,21 @@ def imported(source):
 def test_module_imports_only_lower_rooms(name):
     "By the numbers of the notebooks; so only rooms above 40 can know Study."
     if name == "_modidx": return
-    ours = set(imported(MODULES[name]))
     assert name in ROOMS, f"no notebook nbs/NN_{name}.ipynb"
-    assert not {m for m in ours if ROOMS.get(m, 99) >= ROOMS[name]}
+    ours = set(imported(MODULES[name]))
+    higher = {m for m in ours if ROOMS.get(m, 99) >= ROOMS[name]}
+    assert not higher, f"{name} is room {ROOMS[name]}"
     if name in ("probes", "charts"): assert not ours, f"{name} takes values, and imports nothing of ours"
 
 
 @each_module
 def test_module_is_small(name):
     if name == "_modidx": return
-    assert MODULES[name].count("\n") <= 350, "split a module before 350 lines"
+    lines = MODULES[name].count("\n") - 2 * MODULES[name].count("\n# %% ")  # less what nbdev adds: a mark and a blank line a cell
+    assert lines <= 350, "split a module before 350 lines"
     functions = [f for f in ast.walk(ast.parse(MODULES[name])) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    assert not {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 60}, "at most 60 lines"
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 60}
+    assert not long, "a function is at most 60 lines"
 
 
 def smells(source):
@@ -115,7 +120,9 @@ def smells(source):
 
 
 @each_module
-def test_module_runs_no_data_and_swallows_no_error(name): assert not list(smells(MODULES[name]))
+def test_module_runs_no_data_and_swallows_no_error(name):
+    found = list(smells(MODULES[name]))
+    assert not found
 
 
 def test_smells_are_smelt():
@@ -145,12 +152,14 @@ def undocumented(source):
         own = [x for x in [*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg] if x and x.arg not in ("self", "cls")]
         lines = [x.end_lineno for x in own]
         for x in own:
-            if x.annotation is None: yield f"{name}({x.arg}): no type"
+            if x.annotation is None and x not in (a.vararg, a.kwarg): yield f"{name}({x.arg}): no type"
             if x.end_lineno not in comments or lines.count(x.end_lineno) > 1: yield f"{name}({x.arg}): no comment of its own"
 
 
 @each_module
-def test_public_names_are_documented(name): assert not list(undocumented(MODULES[name]))
+def test_public_names_are_documented(name):
+    missing = list(undocumented(MODULES[name]))
+    assert not missing
 
 
 def test_undocumented_things_are_found():

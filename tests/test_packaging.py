@@ -33,15 +33,17 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and not node.level: yield node.module.split(".")[0]
 
 
-def test_every_import_is_a_named_requirement():
-    "A package that only comes along with another one may stop coming (pandas did)."
-    named = [r for key, value in settings().items() if key.endswith("requirements") for r in value.split()]
+@pytest.mark.parametrize("folder", ["probe_nb", "tests"])
+def test_every_import_is_a_named_requirement(folder):
+    "What only comes along with another package may stop coming (pandas did); what the package needs is no `dev` extra."
+    named = [r for key, value in settings().items() for r in value.split()
+             if key.endswith("requirements") and (folder == "tests" or key != "dev_requirements")]
     named = {normal(re.split(r"[<>=!~\[; ]", r)[0]) for r in named}
-    files = list((ROOT / "probe_nb").glob("*.py")) + list((ROOT / "tests").glob("*.py"))
-    foreign = {name for f in files for name in imports(f)} - set(sys.stdlib_module_names) - {"probe_nb", "dev"} - {
-        f.stem for f in (ROOT / "tests").glob("*.py")}
+    ours = {"probe_nb", "dev", *(f.stem for f in (ROOT / "tests").glob("*.py"))}
+    foreign = {name for f in (ROOT / folder).glob("*.py") for name in imports(f)} - set(sys.stdlib_module_names) - ours
     known = packages_distributions()
-    assert not {n for n in foreign if not named & {normal(d) for d in known.get(n, [n])}}
+    unnamed = {n for n in foreign if not named & {normal(d) for d in known.get(n, [n])}}
+    assert not unnamed, "name it in settings.ini"
 
 
 def test_import_is_fast_and_without_torch():
@@ -57,7 +59,8 @@ def test_star_import_gives_the_contract_and_no_modules():
                   "print(*[n for n in dir() if n not in before and isinstance(globals()[n], types.ModuleType)])")
     assert told.returncode == 0, told.stderr
     names, modules = (line.split() for line in told.stdout.split("\n")[:2])
-    assert not set(CONTRACT) - set(names)
+    lost = set(CONTRACT) - set(names)
+    assert not lost
     assert modules == ["types"], "from probe_nb.all import * brings modules along"
 
 
