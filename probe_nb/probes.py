@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
@@ -93,6 +93,13 @@ def delong(
     return auc(scores, y), sum(psi2[..., k].sum(-1) * k.sum() / (k.sum() - 1) for k in kinds)
 
 # %% ../nbs/10_probes.ipynb #c5c71844
+def _spread(y: np.ndarray, g: np.ndarray, folds: np.ndarray) -> np.ndarray: # [example]
+    "√(G/(G−1)), G = groups with rows of this kind in this fold: what centring on their own mean takes from their spread."
+    _, cell = np.unique(np.stack([folds.astype(float), y]), axis=1, return_inverse=True)
+    G = np.bincount(np.unique(np.stack([cell, g]), axis=1)[0])
+    return np.sqrt(G / np.maximum(G - 1, 1))[cell]
+
+# %% ../nbs/10_probes.ipynb #f34f19fe
 def auc_interval(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -102,26 +109,27 @@ def auc_interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # auc [...], low [...], high [...]
     "AUC within folds and its interval, for these probes on new groups of questions."
     theta, y = auc(scores, y, folds), np.asarray(y).astype(bool)
-    _, g = np.unique(np.arange(len(y)) if groups is None else np.asarray(groups), return_inverse=True)
-    folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
-    fold_of = np.zeros(g.max() + 1, int); fold_of[g] = np.unique(folds, return_inverse=True)[1]
-    size = np.bincount(fold_of)[fold_of]
-    onto = np.zeros((len(y), g.max() + 1)); onto[np.arange(len(y)), g] = np.sqrt(size / np.maximum(size - 1, 1))[g]
-    var = ((auc_parts(scores, y, folds) @ onto) ** 2).sum(-1)
+    g = np.unique(np.arange(len(y)) if groups is None else np.asarray(groups), return_inverse=True)[1]
+    psi = auc_parts(scores, y, folds) * _spread(y, g, np.zeros(len(y)) if folds is None else np.asarray(folds))
+    order = np.argsort(g, kind="stable")
+    first = np.flatnonzero(np.diff(g[order], prepend=-1))  # where each group begins
+    var = (np.add.reduceat(psi[..., order], first, axis=-1) ** 2).sum(-1)
     witnesses = min(len(np.unique(g[y])), len(np.unique(g[~y])))
-    z2 = stats.t.ppf((1 + ci) / 2, max(witnesses - 1, 1)) ** 2
+    t = stats.t.ppf((1 + ci) / 2, max(witnesses - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(var > 0, theta * (1 - theta) / var, witnesses)
-    mid, half = (theta + z2 / (2 * n)) / (1 + z2 / n), np.sqrt(z2 * theta * (1 - theta) / n + (z2 / (2 * n)) ** 2) / (1 + z2 / n)
-    return theta, np.clip(mid - half, 0, 1), np.clip(mid + half, 0, 1)
+        half = t * np.sqrt(var) / (theta * (1 - theta))
+        low, high = expit(logit(theta) - half), expit(logit(theta) + half)
+    still = t**2 / (witnesses + t**2)  # no spread at all, as in a perfect ranking: Wilson's interval for so many trials
+    low, high = np.where(var > 0, low, theta * (1 - still)), np.where(var > 0, high, theta + (1 - theta) * still)
+    return theta, low, high
 
-# %% ../nbs/10_probes.ipynb #e0fd9503
+# %% ../nbs/10_probes.ipynb #c3c5b5b7
 def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor, torch.Tensor]:
     "X [cell, example, feature] → rows Z [cell, example, k] of the same inner products, and D [cell, problem, k]."
     mean, eps = X.mean(1, keepdim=True), torch.finfo(X.dtype).eps
     X = X - mean
     if scale:
-        sd = X.std(1, keepdim=True, correction=0)
+        sd = (X**2).mean(1, keepdim=True).sqrt()
         X = X / torch.where(sd > 10 * eps * mean.abs(), sd, torch.inf)  # a constant feature becomes 0
         w = m / m.sum(-1, keepdim=True)
         square = w @ X**2
@@ -134,7 +142,7 @@ def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor
         X = torch.linalg.cholesky(K).to(X.dtype)
     return X, X.new_ones(1)
 
-# %% ../nbs/10_probes.ipynb #c3c5b5b7
+# %% ../nbs/10_probes.ipynb #95f5ba03
 def _preconditioner(X: torch.Tensor, s: torch.Tensor, C: float):
     "r → (I + C FᵀF)⁻¹ r with F = S^½(X − x̄); X [cell, example, k], s [cell, example], r [cell, problem, k]."
     wide = X.shape[2] > X.shape[1]
@@ -147,7 +155,7 @@ def _preconditioner(X: torch.Tensor, s: torch.Tensor, C: float):
     if wide: return lambda r: r - C * ((((r @ F.mT) @ L.mT) @ L) @ F)
     return lambda r: (r @ L.mT) @ L
 
-# %% ../nbs/10_probes.ipynb #95f5ba03
+# %% ../nbs/10_probes.ipynb #7baf2d5e
 def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int) -> tuple[torch.Tensor, torch.Tensor, int]:
     "Solve H v = −g for every problem at once; returns v [cell, problem, k], u = X D v [cell, problem, example], steps taken."
     v, u, r = torch.zeros_like(g), 0, -g
@@ -165,20 +173,20 @@ def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int) -> tuple[t
         p, rz = z + torch.where(live, new / rz, 0) * p, new
     return v, u + g.new_zeros(()), taken
 
-# %% ../nbs/10_probes.ipynb #7baf2d5e
+# %% ../nbs/10_probes.ipynb #17704b69
 def _hessian(X: torch.Tensor, D: torch.Tensor, s: torch.Tensor, S: torch.Tensor, C: float, v: torch.Tensor):
     "H v [cell, problem, k] and X D v [cell, problem, example], the intercept eliminated."
     u = (D * v) @ X.mT
     t = s * u
     return v + C * (D * ((t - s * (t.sum(-1, keepdim=True) / S)) @ X)), u
 
-# %% ../nbs/10_probes.ipynb #17704b69
+# %% ../nbs/10_probes.ipynb #562ae44c
 def _loss(u: torch.Tensor, w: torch.Tensor, y: torch.Tensor, m: torch.Tensor, C: float) -> torch.Tensor:
     "The objective [cell, problem, 1], summed in double precision so that small steps can be compared."
     fit = (m * (torch.nn.functional.softplus(u) - y * u)).sum(-1, keepdim=True, dtype=torch.float64)
     return (w * w).sum(-1, keepdim=True, dtype=torch.float64) / 2 + C * fit
 
-# %% ../nbs/10_probes.ipynb #614e38ed
+# %% ../nbs/10_probes.ipynb #4243d3ea
 def _newton(X, D, y, m, C: float, w, b, tol: float, steps: int = 60):
     "Minimise all problems of a cell from (w, b); returns w, b, u = scores [cell, problem, example], steps, converged [cell]."
     u = (D * w) @ X.mT + b
@@ -199,7 +207,7 @@ def _newton(X, D, y, m, C: float, w, b, tol: float, steps: int = 60):
         done = ((decrement <= tol**2 * size) & (t == 1)).flatten(1).all(1)
     return w, b, u, step, done
 
-# %% ../nbs/10_probes.ipynb #4243d3ea
+# %% ../nbs/10_probes.ipynb #47d09d50
 def _damping(u, du, w, dw, y, m, C: float, f, decrement) -> tuple[torch.Tensor, torch.Tensor]:
     "The largest of 1, ½, ¼ … at which the objective falls by Armijo's share of the promise (up to rounding), and that objective."
     t, slack = torch.ones_like(w[..., :1]), 8 * torch.finfo(u.dtype).eps * f.abs()
@@ -210,7 +218,7 @@ def _damping(u, du, w, dw, y, m, C: float, f, decrement) -> tuple[torch.Tensor, 
         t = torch.where(bad, t / 2, t)
     return t, fallen
 
-# %% ../nbs/10_probes.ipynb #2844a2e5
+# %% ../nbs/10_probes.ipynb #74c4cabd
 _BUDGET = 2**28  # bytes of working memory for a chunk of cells
 
 def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
@@ -220,7 +228,7 @@ def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
     size = max(1, min(4, _BUDGET // each, -(-cells // (os.cpu_count() or 1))))
     return [slice(i, i + size) for i in range(0, cells, size)]
 
-# %% ../nbs/10_probes.ipynb #74c4cabd
+# %% ../nbs/10_probes.ipynb #62e83953
 def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], scale: bool, tol: float):
     "Scores [cell, C, problem, example] of a chunk along ascending `Cs`, each from the last one's optimum, and converged [cell]."
     Z, D = _design(X, m, scale)
@@ -230,7 +238,7 @@ def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float]
         out.append(u); ok = ok & done
     return torch.stack(out, 1), ok
 
-# %% ../nbs/10_probes.ipynb #62e83953
+# %% ../nbs/10_probes.ipynb #3c928854
 def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float], scale: bool) -> torch.Tensor:
     "Scores of one chunk in single precision; cells that did not converge again in double precision."
     y, m = torch.as_tensor(np.asarray(y, np.float32)), torch.as_tensor(np.asarray(train, np.float32))
@@ -242,7 +250,7 @@ def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float],
         if not fine.all(): warnings.warn(f"{(~fine).sum()} probes stopped before their optimum", ConvergenceWarning, stacklevel=3)
     return out
 
-# %% ../nbs/10_probes.ipynb #3c928854
+# %% ../nbs/10_probes.ipynb #6e7ccd54
 def grid_scores(
     X: np.ndarray, # [cell, example, feature], any float type
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -263,7 +271,7 @@ def grid_scores(
         finally: pool.shutdown(cancel_futures=True)  # after an interrupt too, nothing goes on in the background
     return out
 
-# %% ../nbs/10_probes.ipynb #005a4db3
+# %% ../nbs/10_probes.ipynb #118407b9
 class LogisticProbe(ClassifierMixin, BaseEstimator):
     "Logistic regression at the exact optimum of ½‖w‖² + C Σ log-loss, intercept free; scores: higher = `classes_[1]`."
     def __init__(self,
@@ -303,7 +311,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-# %% ../nbs/10_probes.ipynb #118407b9
+# %% ../nbs/10_probes.ipynb #0603fcaa
 def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, torch.Tensor]:
     "Coefficients [1, feature] and intercept [1] for X as it came, from those of its design."
     mean = X.mean(0)
@@ -314,7 +322,7 @@ def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, tor
     else: w = w[0]
     return w, b.flatten() - w @ mean
 
-# %% ../nbs/10_probes.ipynb #0603fcaa
+# %% ../nbs/10_probes.ipynb #cb6d7214
 def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     "X [example, feature], y [example] as 0 and 1, weights [1, example]; sets `classes_` and `n_features_in_`."
     if y is not None: _finite(X)
@@ -329,7 +337,7 @@ def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, to
         raise ValueError(f"y holds one class only ({probe.classes_[seen].tolist()}): a probe needs examples of both")
     return torch.from_numpy(X), torch.from_numpy(y01.astype(np.float64)), torch.from_numpy(m)[None]
 
-# %% ../nbs/10_probes.ipynb #cb6d7214
+# %% ../nbs/10_probes.ipynb #011aa1c4
 def _finite(X) -> None:
     "Say how many values are NaN or infinite, and where the first is."
     X = np.asarray(X)
@@ -341,7 +349,7 @@ def _finite(X) -> None:
     kind = "NaN" if np.isnan(value) else "infinity"
     raise ValueError(f"X holds {len(bad)} NaN or infinite values, the first ({kind}) at {place}: drop those examples first")
 
-# %% ../nbs/10_probes.ipynb #1a21a395
+# %% ../nbs/10_probes.ipynb #c73eea47
 def group_folds(
     y: np.ndarray, # [example], true or 1 for a correct answer
     groups: np.ndarray | None, # [example]; None = every example its own
@@ -360,7 +368,7 @@ def group_folds(
     for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups)): out[held] = k
     return out
 
-# %% ../nbs/10_probes.ipynb #c73eea47
+# %% ../nbs/10_probes.ipynb #59149d45
 class ProbeGrid(BaseEstimator):
     "Cross-validated logistic probes for many cells and values of C at once."
     def __init__(self,
@@ -385,7 +393,7 @@ class ProbeGrid(BaseEstimator):
         self.auc_ = auc(self.scores_, y, self.folds_)  # [cell, C]
         return self
 
-# %% ../nbs/10_probes.ipynb #59149d45
+# %% ../nbs/10_probes.ipynb #5d84fd77
 def _checked_grid(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "X [cell, example, feature] finite, y [example] as booleans, the two classes."
     X, (classes, y01) = np.asarray(X), np.unique(np.asarray(y), return_inverse=True)
