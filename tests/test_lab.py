@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: the harness itself, then the first tutorial."""
+"""In a real browser: the harness itself, the first tutorial in JupyterLab, the page that `dev.py demo` writes."""
 import json
 import os
 import re
@@ -53,3 +53,19 @@ def test_dev_py_lab_opens_the_first_tutorial(tmp_path):
             wait_for_server(content, process, log)
             assert f"/lab/tree/nbs/tutorials/{TUTORIAL.name}" in log.read_text()
         finally: process.terminate()
+
+
+@pytest.mark.slow
+def test_dev_py_demo_writes_a_map_and_an_offline_page(browser, tmp_path):
+    told = subprocess.run([sys.executable, ROOT / "dev.py", "demo", tmp_path / "demo"], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr[-3000:]
+    best = re.search(r"Best cell: layer (\d+), position (\S+), AUC ([\d.]+) \(95% interval ([\d.]+) to ([\d.]+)\)", told.stdout)
+    assert best and float(best[4]) < float(best[5]), told.stdout
+    assert (tmp_path / "demo" / "map.png").read_bytes().startswith(b"\x89PNG")
+    page, asked = browser.new_page(), []
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto((tmp_path / "demo" / "demo.html").as_uri())
+    page.wait_for_selector("path[aria-roledescription='rect mark']")
+    page.close()
+    elsewhere = [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+    assert not elsewhere
