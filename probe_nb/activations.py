@@ -130,12 +130,15 @@ def _numpy(h:torch.Tensor) -> np.ndarray:
     return h.contiguous().view(torch.uint16).numpy() if h.dtype == torch.bfloat16 else h.numpy()
 
 # %% ../nbs/05_activations.ipynb #8e970e98
-def _create(path:Path, plan:_Plan, h:torch.Tensor, block:int):
-    "A new store for `plan`; `h` tells the type and the width."
-    shape = (len(plan.ids), *h.shape[1:])
-    need, free = int(np.prod(shape))*h.element_size(), shutil.disk_usage(path.parent).free
+def _check_room(path:Path, plan:_Plan, h:torch.Tensor):
+    "Refuse what cannot fit before anything is written; `h` tells the type and the width."
+    need, free = len(plan.ids)*h[0].numel()*h.element_size(), shutil.disk_usage(path.parent).free
     if need > free: raise OSError(f"the activations need {need/1e9:.2f} GB and {path.parent} has {free/1e9:.2f} GB free: "
                                   "ask for fewer layers or positions, or use another disk")
+
+def _create(path:Path, plan:_Plan, h:torch.Tensor, block:int):
+    "A new store for `plan`."
+    shape = (len(plan.ids), *h.shape[1:])
     xr.Dataset(coords=plan.coords, attrs=plan.attrs).to_zarr(path, mode="w", consolidated=False)
     kind = "uint16" if h.dtype == torch.bfloat16 else str(h.dtype).removeprefix("torch.")
     group = zarr.open_group(path)
@@ -195,19 +198,18 @@ def extract(lm:LM, # the model that gave the answers
         if store is not None and store["done"][k]: continue
         h = _read_block(lm, plan, b, token_budget)
         if path is None: parts.append(h.float())
-        else: store = _write(store or _create_parents(Path(path), plan, h, block), k, b, h)
+        else: store = _write(store, Path(path), plan, k, b, h, block)
     if path is not None: return open_acts(path)
     return _label(xr.Variable(("example", "position", "layer", "feature"), torch.cat(parts).numpy()), plan.coords, plan.attrs)
 
 # %% ../nbs/05_activations.ipynb #7baf2d5e
-def _create_parents(path, plan, h, block):
-    "`_create`, in a folder that is there."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _create(path, plan, h, block)
-
-def _write(store, k, rows, h):
-    "Write a block, then mark it."
+def _write(store, path, plan, k, rows, h, block):
+    "Write a block, then mark it; the first makes the store."
+    if store is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(path, plan, h)
     try:
+        store = store or _create(path, plan, h, block)
         store["acts"][rows[0]:rows[-1] + 1] = _numpy(h)
         store["done"][k] = 1
     except OSError as e:

@@ -30,7 +30,9 @@ def _pattern(phrase:str) -> re.Pattern|None:
     words = re.findall(r"(?<!\w)-\d+(?:[.,]\d+)*%?|\w+(?:[.,']\w+)*%?|[^\w\s.,;:!?\"'()\[\]-]+", _normal(phrase)[0])
     if not words: return None
     number = bool(re.fullmatch(r"-?[\d.,]+%?", words[-1]))
-    body = r"[\s\W_]{1,3}".join(_word(w) for w in words)
+    spelt = lambda w: w[-1].isalnum()
+    gaps = ["", *(r"[\s\W_]{1,3}" if spelt(a) and spelt(b) else r"\s{0,2}" for a, b in zip(words, words[1:]))]
+    body = "".join(gap + _word(w) for gap, w in zip(gaps, words))
     before = "" if re.match(f"[{_NO_SPACES}]", words[0]) else r"(?<![\w])" + (r"(?<!\d[.,])(?<!(?<!\w)-)" if words[0][0].isdigit() else "")
     after = "" if re.search(f"[{_NO_SPACES}]$", words[-1]) else r"(?![\w])" + (r"(?![.,]\d)" if number else "")
     return re.compile(before + body + after)

@@ -56,10 +56,11 @@ class _Stop(Exception):
     "Ends a forward pass that has given what was wanted."
 
 def _last_matrix(model, block, part) -> str|None:
-    "Name, within `block`, of the matrix that runs last inside `part`; None when none does (experts fused into one tensor)."
-    names, ran = {m: n for n, m in block.named_modules()}, []
+    "Name, within `block`, of the matrix that runs last inside `part` and gives the model's width; None when there is none."
+    names, ran, width = {m: n for n, m in block.named_modules()}, [], model.get_input_embeddings().weight.shape[1]
     inner = [m for m in part.modules() if not list(m.children()) and getattr(getattr(m, "weight", None), "ndim", 0) == 2]
-    hooks = [m.register_forward_hook(lambda m, a, o: ran.append(names[m])) for m in inner]
+    note = lambda m, a, o: ran.append(names[m]) if torch.is_tensor(o) and o.shape[-1] == width else None
+    hooks = [m.register_forward_hook(note) for m in inner]
     def stop(*_): raise _Stop
     hooks.append(block.register_forward_hook(stop))
     ids = torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device)
@@ -69,6 +70,10 @@ def _last_matrix(model, block, part) -> str|None:
         for h in hooks: h.remove()
     return ran[-1] if ran else None
 
+def _has_experts(parts:dict) -> bool:
+    "Do several matrices stand side by side where one would do?"
+    return any(p.ndim > 2 for m in parts.values() for p in m.parameters()) or any(isinstance(m, nn.ModuleList) for p in parts.values() for m in p.modules())
+
 # %% ../nbs/00_models.ipynb #c5c71844
 @torch.inference_mode()
 def find_sites(model:nn.Module # any causal language model
@@ -77,7 +82,7 @@ def find_sites(model:nn.Module # any causal language model
     block = find_blocks(model)[0]
     (attn, mlp), sites = _parts(block), {"resid": ("", "out")}
     if mlp: sites |= {"mlp_in": (next(iter(mlp)), "in"), "mlp_out": (list(mlp)[-1], "out")}
-    if mlp and (act := _last_matrix(model, block, nn.ModuleList(mlp.values()))): sites["mlp_act"] = (act, "in")
+    if mlp and not _has_experts(mlp) and (act := _last_matrix(model, block, nn.ModuleList(mlp.values()))): sites["mlp_act"] = (act, "in")
     if attn: sites["attn_out"] = (next(iter(attn)), "out")
     if attn and mlp and (proj := _last_matrix(model, block, next(iter(attn.values())))): sites["head"] = (proj, "in")
     return sites

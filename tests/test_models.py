@@ -1,0 +1,94 @@
+"Blocks and sites are found by structure, in every architecture; what is refused is refused in one sentence."
+import pytest
+import torch
+from worlds import KINDS, tiny_model, tiny_tokenizer
+
+from probe_nb.models import find_blocks, find_sites, load_lm, track
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hooked_residual_is_the_librarys_hidden_state(kind):
+    model = tiny_model(kind)
+    lm, ids = load_lm(model, tiny_tokenizer()), torch.tensor([[5, 6, 7, 8, 9]])
+    got = {}
+    hooks = [b.register_forward_hook(lambda m, a, o, i=i: got.update({i: o[0] if isinstance(o, tuple) else o})) for i, b in enumerate(lm.blocks)]
+    with lm.reading() as m: own = m(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
+    for h in hooks: h.remove()
+    assert lm.n_layers == 3
+    first = 0 if kind == "mamba" else 1  # Mamba's list has no embedding in front
+    for i in range(lm.n_layers - 1): torch.testing.assert_close(got[i], own[i + first])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sites_are_modules_of_every_block(kind):
+    lm = load_lm(tiny_model(kind), tiny_tokenizer())
+    assert {"resid", "attn_out"} <= set(lm.sites)
+    assert ("mlp_in" in lm.sites) == (kind != "mamba")
+    for site in lm.sites:
+        for layer in range(lm.n_layers): assert isinstance(lm.tap(site, layer)[0], torch.nn.Module)
+
+
+@pytest.mark.parametrize("kind, act, head", [("llama", "mlp.down_proj", "self_attn.o_proj"), ("phi3", "mlp.down_proj", "self_attn.o_proj"),
+                                             ("gpt2", "mlp.c_proj", "attn.c_proj"), ("opt", "fc2", "self_attn.out_proj"),
+                                             ("gpt_neox", "mlp.dense_4h_to_h", "attention.dense"), ("bloom", "mlp.dense_4h_to_h", "self_attention.dense")])
+def test_output_projections_are_found_without_their_names(kind, act, head):
+    sites = find_sites(tiny_model(kind))
+    assert (sites["mlp_act"], sites["head"]) == ((act, "in"), (head, "in"))
+
+
+def test_finding_sites_leaves_no_hook_and_no_training_mode():
+    model = tiny_model("llama").train()
+    count = lambda: sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    before = count()
+    lm = load_lm(model, tiny_tokenizer())
+    assert count() == before and model.training
+    with pytest.raises(RuntimeError), lm.reading(): raise RuntimeError
+    assert model.training
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(ValueError, match="no list of blocks"): find_blocks(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name, why", [("no-such-model", "neither \"demo\""), ("some/thing/else", "neither \"demo\""), ("./nowhere", "neither \"demo\"")])
+def test_an_unknown_model_is_one_sentence(name, why):
+    with pytest.raises(FileNotFoundError, match=why) as e: load_lm(name)
+    assert "\n" not in str(e.value) and name in str(e.value)
+
+
+def test_a_model_of_the_hub_that_cannot_be_reached(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises((FileNotFoundError, ValueError)) as e: load_lm("nobody/nothing")
+    assert "nobody/nothing" in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no tokenizer could be read from") as e: load_lm(str(tmp_path))
+    assert "\n" not in str(e.value) and "tokenizer=" in str(e.value)
+    tiny_tokenizer().save_pretrained(tmp_path / "tok")
+    assert load_lm(str(tmp_path), tokenizer=str(tmp_path / "tok")).n_layers == 3
+
+
+def test_an_object_needs_its_tokenizer():
+    with pytest.raises(ValueError, match="needs its tokenizer"): load_lm(tiny_model("llama"))
+
+
+def test_a_folders_revision_changes_with_its_weights(tmp_path):
+    tiny_tokenizer().save_pretrained(tmp_path)
+    model = tiny_model("llama")
+    model.save_pretrained(tmp_path)
+    first = load_lm(str(tmp_path)).revision
+    assert first and load_lm(str(tmp_path)).revision == first
+    with torch.no_grad(): model.model.norm.weight += 1
+    model.save_pretrained(tmp_path)
+    assert load_lm(str(tmp_path)).revision != first
+
+
+def test_progress_is_passed_on():
+    seen = []
+    def mine(items, total, desc):
+        seen.append((total, desc))
+        yield from items
+    assert list(track("abc", desc="x", progress=mine)) == list("abc") == list(track("abc", progress=False))
+    assert seen == [(3, "x")]

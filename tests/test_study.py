@@ -1,0 +1,152 @@
+"A study runs what is missing, goes on where it was cut off, and refuses what does not belong to it."
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from worlds import tiny_model, tiny_tokenizer
+
+import probe_nb.study as S
+from probe_nb.answers import answer
+from probe_nb.judges import judge
+from probe_nb.maps import probe_map
+from probe_nb.models import load_lm
+from probe_nb.questions import load_questions
+from probe_nb.report import best_cell
+from probe_nb.spans import find_spans, positions
+from probe_nb.study import Study
+from probe_nb.activations import extract
+
+KW = dict(progress=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("runs")/"demo", lm="demo", questions="demo", n=160, **KW)
+    study.map()
+    return study
+
+
+@pytest.fixture
+def study(made, tmp_path):
+    shutil.copytree(made.path, tmp_path/"demo")
+    return Study(tmp_path/"demo", **KW)
+
+
+def test_the_study_is_the_line(made):
+    lm, qs = load_lm("demo"), load_questions("demo", n=160)
+    ans = find_spans(lm, judge(answer(lm, qs, **KW)), **KW)
+    pmap = probe_map(extract(lm, ans, positions(ans), **KW), ans, **KW)
+    assert made.answers()["answer"].tolist() == ans["answer"].tolist()
+    np.testing.assert_allclose(made.map()["auc"], pmap["auc"], atol=1e-3)
+
+
+def test_what_is_there_is_read_and_the_model_is_not_loaded(study, monkeypatch):
+    monkeypatch.setattr(S, "load_lm", lambda *a: pytest.fail("the model was loaded"))
+    assert study.map()["auc"].shape == (study.acts().sizes["layer"], 15)
+    assert study.answers()["answer_ids"].map(type).eq(list).all() and str(study.answers()["correct"].dtype) == "boolean"
+    assert list(study.map())[:3] == ["auc", "auc_high", "auc_low"] and study.map()["reason"].dtype == object
+
+
+def test_other_options_make_another_map(study):
+    one = study.map(C=.1)
+    assert one.attrs["C"] != study.map().attrs["C"] and one.attrs["options"] == study.map(C=.1).attrs["options"]
+
+
+def test_a_second_site_stands_beside_the_first(study):
+    a, b = study.map(), study.map("resid")
+    assert b.attrs["site"] == "resid" and not np.allclose(a["auc"], b["auc"], equal_nan=True) and study.map().equals(a)
+
+
+@pytest.mark.parametrize("file", ["questions.parquet", "answers.parquet", "study.json", "map.zarr/mlp_in/auc/zarr.json"])
+def test_a_damaged_file_is_named(study, file):
+    (study.path/file).write_bytes(b"\x00 not what it was")
+    with pytest.raises(ValueError, match="is damaged") as e:
+        again = Study(study.path, **KW)
+        again.questions(), again.answers(), again.map()
+    assert file.split("/")[0] in str(e.value) and "\n" not in str(e.value)
+
+
+def test_another_model_or_table_is_refused(study):
+    with pytest.raises(ValueError, match="is a study of lm='demo', not 'gpt2'"): Study(study.path, lm="gpt2")
+    with pytest.raises(ValueError, match="questions='demo', not 'q.csv'"): Study(study.path, questions="q.csv")
+    assert Study(study.path, lm="demo", questions="demo", **KW).map().equals(study.map())
+
+
+def test_answers_of_another_model_under_this_name(study):
+    "The folder says demo, the weights are others: nothing is computed on tokens that mean something else."
+    other = load_lm(tiny_model("llama", vocab_size=4000), tiny_tokenizer(chat=True))
+    study._lm = type(other)(other.model, other.tokenizer, "demo", "another revision", other.sites)
+    with pytest.raises(ValueError, match="another revision"): study.acts("resid")
+
+
+def test_own_tables(tmp_path):
+    own = pd.DataFrame(dict(id=[1, 2], question=["Who?", "Where?"], gold=["x", "y"]))
+    study = Study(tmp_path/"own", lm="demo", questions=own, **KW)
+    assert len(study.answers()) == 2
+    assert Study(tmp_path/"own", questions=own, **KW).answers().equals(study.answers())
+    with pytest.raises(ValueError, match="questions_hash"): Study(tmp_path/"own", questions=own.assign(gold="z"))
+    assert len(Study(tmp_path/"own", **KW).answers()) == 2
+    with pytest.raises(ValueError, match="was made from a table in memory"):
+        (tmp_path/"own"/"questions.parquet").unlink()
+        Study(tmp_path/"own", **KW).questions()
+
+
+def test_objects_as_models(tmp_path):
+    lm = load_lm(tiny_model("llama"), tiny_tokenizer(chat=True))
+    study = Study(tmp_path/"a", lm=lm, questions="demo", n=12, **KW)
+    pmap = study.map()
+    assert pmap.attrs["model"] == lm.name and set(np.unique(pmap["n_wrong"])) <= set(range(13))
+    assert pmap["auc"].isnull().all() and (pmap["reason"] != "").all() and "No cell" in best_cell(pmap)  # nothing is right: missing, with the reason
+    assert study.report().exists()
+
+
+def test_a_cut_off_run_goes_on(tmp_path, monkeypatch):
+    true, asked = S.answer, []
+    def cut(lm, qs, **kw):
+        asked.append(len(qs))
+        if len(asked) == 2: raise KeyboardInterrupt
+        return true(lm, qs, **kw)
+    monkeypatch.setattr(S, "answer", cut)
+    with pytest.raises(KeyboardInterrupt): Study(tmp_path/"a", lm="demo", questions="demo", n=140, **KW).answers()
+    ans = Study(tmp_path/"a", **KW).answers()
+    assert asked == [128, 12, 12] and ans["example"].tolist() == list(range(140)) and not (tmp_path/"a"/"answers.parts").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file(study, monkeypatch):
+    before = (study.path/"answers.parquet").read_bytes()
+    def full(self, path, *a, **kw):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(OSError, match="could not be written .No space left"): S._save_table(study.answers(), study.path/"answers.parquet")
+    assert (study.path/"answers.parquet").read_bytes() == before and not list(study.path.glob("*.partial"))
+
+
+def test_variants_stand_side_by_side(study):
+    assert study.variant().path == study.path and study.variant(site="resid").site == "resid" and study.variant(site="resid").path == study.path
+    other = study.variant(lm="org/model")
+    assert other.path.parent == study.path.parent and other.path != study.path and other.lm_name == "org/model" and other.card["n"] == 160
+    assert not other.path.exists()  # nothing is made before it is needed
+
+
+def test_the_card_can_be_read_without_us(study):
+    card = json.loads((study.path/"study.json").read_text())
+    assert card["lm"] == "demo" and card["n"] == 160 and (study.path/"answers.parquet").exists()
+    assert "runs" in str(study.path.parent) or study._repr_markdown_()
+
+
+def test_the_report_is_alone_and_escapes(study):
+    ans = study.answers()
+    ans["answer"] = "<img src=x onerror=alert(1)> " + ans["answer"]
+    S._save_table(ans, study.path/"answers.parquet")
+    page = study.report().read_text()
+    text = page.split("</style>")[1]
+    assert "<img src=x" not in page and "&lt;img src=x" in page and "construction" in page
+    assert 'src="http' not in page and 'href="http' not in text and best_cell(study.map()).split(".")[0] in page
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path/"f").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file"): Study(tmp_path/"f")
