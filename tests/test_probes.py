@@ -1,0 +1,198 @@
+"The solver is scikit-learn's optimum whatever the shape; the AUC is scikit-learn's whatever the ties."
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from probe_nb.probes import LogisticProbe, ProbeGrid, auc, auc_parts, delong, grid_scores, group_folds
+
+quick = settings(max_examples=16, deadline=None, derandomize=True)
+
+
+def data(n, d, seed=0, wrong=.4, signal=1., offset=2.):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) @ np.diag(np.exp(rng.normal(size=d) / 2)) + offset * rng.normal(size=d)
+    z = X[:, 0] - X[:, 0].mean()
+    y = signal * z / z.std() + rng.normal(size=n) > np.quantile(signal * z / z.std(), wrong)
+    y[:2] = [True, False]
+    return X.astype(np.float32), y
+
+
+def peer(X, y, C, weight=None):
+    return LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=5000).fit(X.astype(np.float64), y, weight)
+
+
+def off(ours, theirs):  # relative error of decision values
+    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
+@parametrize_with_checks([LogisticProbe(), LogisticProbe(C=.1, scale=True)])
+def test_scikit_learns_contract(estimator, check):
+    check(estimator)
+
+
+@quick
+@given(st.integers(8, 80), st.integers(1, 120), st.floats(-3, 2), st.floats(.15, .85), st.integers(0, 99))
+def test_probe_is_the_optimum(n, d, logC, wrong, seed):
+    X, y = data(n, d, seed, wrong)
+    ours, theirs = LogisticProbe(C=10**logC).fit(X, y), peer(X, y, 10**logC)
+    assert off(ours.decision_function(X), theirs.decision_function(X)) < 1e-6
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6 * np.abs(theirs.coef_).max())
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-5, atol=1e-6)
+
+
+@quick
+@given(st.integers(12, 60), st.integers(1, 80), st.booleans(), st.integers(0, 99))
+def test_weights_are_repeated_rows(n, d, scale, seed):
+    X, y = data(n, d, seed)
+    times = np.random.default_rng(seed).integers(0, 4, n)
+    times[:2] = 1
+    a = LogisticProbe(C=.3, scale=scale).fit(X, y, sample_weight=times)
+    b = LogisticProbe(C=.3, scale=scale).fit(X.repeat(times, 0), y.repeat(times))
+    assert off(a.decision_function(X), b.decision_function(X)) < 1e-5
+
+
+@quick
+@given(st.integers(20, 90), st.integers(1, 150), st.booleans(), st.integers(0, 99))
+def test_a_grid_is_its_single_fits(n, d, scale, seed):
+    X = np.stack([data(n, d, seed + i)[0] for i in range(3)])
+    y, train = data(n, d, seed)[1], np.random.default_rng(seed).random((4, n)) < .7
+    train[:, :2] = True
+    Cs = [1., .001, .1]  # not in order
+    ours = grid_scores(X, y, train, Cs, scale)
+    for c, i, k in [(0, 0, 3), (1, 1, 1), (2, 2, 2), (0, 2, 0)]:
+        m = train[k]
+        Z = StandardScaler().fit(X[c][m].astype(float)).transform(X[c].astype(float)) if scale else X[c]
+        assert off(ours[c, i, k], peer(Z[m], y[m], Cs[i]).decision_function(Z)) < 1e-4
+    one = LogisticProbe(C=.1, scale=scale).fit(X[2][train[3]], y[train[3]]).decision_function(X[2])
+    assert off(ours[2, 2, 3], one) < 1e-4
+
+
+@pytest.mark.parametrize("n,d,scale", [(300, 40, False), (300, 40, True), (200, 600, False), (200, 600, True), (400, 400, False)])
+def test_tight_agreement(n, d, scale):
+    X, y = data(n, d, 1)
+    train = np.arange(n) % 5 != np.arange(5)[:, None]
+    ours = grid_scores(X[None], y, train, [.001, .1, 10.], scale)[0]
+    for c, C in enumerate([.001, .1, 10.]):
+        for k in (0, 3):
+            Z = StandardScaler().fit(X[train[k]].astype(float)).transform(X.astype(float)) if scale else X
+            assert off(ours[c, k], peer(Z[train[k]], y[train[k]], C).decision_function(Z)) < 1e-4
+
+
+def test_awkward_data():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2 == 0
+    apart = rng.normal(size=(60, 5)) + 100 * y[:, None]  # separated perfectly, far away
+    constant = np.c_[rng.normal(size=(60, 3)), np.full((60, 2), 7.1)]
+    twins = rng.normal(size=(30, 5)).repeat(2, 0)
+    tiny = rng.normal(size=(60, 5)) * 1e-6 + 1e-3
+    spike = rng.normal(size=(60, 5)); spike[3, 0] = 1e6
+    for X in (apart, constant, twins, tiny, spike):
+        for scale in (False, True):
+            fit = LogisticProbe(C=1., scale=scale).fit(X, y)
+            Z = StandardScaler().fit(X).transform(X) if scale else X
+            theirs = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=500).fit(Z, y)
+            assert np.isfinite(fit.coef_).all()
+            np.testing.assert_allclose(fit.decision_function(X), theirs.decision_function(Z), rtol=1e-4, atol=1e-5)
+            grid = grid_scores(X[None], y, np.ones(60), [.1, 1.], scale)
+            assert np.isfinite(grid).all()
+
+
+def test_constant_feature_of_a_fold_is_not_used():
+    X, y = data(60, 4)
+    X[:, 3] = 0; X[:12, 3] = 50.  # varies only in the held-out rows
+    train = np.arange(60) >= 12
+    with_it, without = (grid_scores(x[None], y, train, [1.], True)[0, 0, 0] for x in (X, X[:, :3]))
+    np.testing.assert_allclose(with_it, without, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_and_chunks(monkeypatch):
+    X = np.stack([data(80, 10, i, offset=0)[0] for i in range(9)])
+    y = data(80, 10)[1]
+    whole = ProbeGrid().fit(X, y).scores_
+    np.testing.assert_allclose(ProbeGrid().fit(X.astype(np.float16), y).scores_, whole, atol=.05)
+    monkeypatch.setattr("probe_nb.probes._BUDGET", 1)
+    np.testing.assert_allclose(ProbeGrid().fit(X, y).scores_, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_shuffled_labels_give_half():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 100, 8)).astype(np.float32), rng.permutation(100) < 60
+    aucs = ProbeGrid(C=[.1]).fit(X, y).auc_
+    assert abs(aucs.mean() - .5) < .03 and aucs.min() < .5
+
+
+def test_groups_are_never_on_both_sides():
+    rng = np.random.default_rng(0)
+    g = rng.integers(0, 30, 200).astype(str)
+    grid = ProbeGrid(C=[1.]).fit(rng.normal(size=(1, 200, 3)), rng.random(200) < .5, groups=g)
+    assert all(len(np.unique(grid.folds_[g == k])) == 1 for k in np.unique(g)) and len(np.unique(grid.folds_)) == 5
+    assert (group_folds(rng.random(200) < .5, g, seed=1) != grid.folds_).any()
+
+
+def test_out_of_fold_scores_are_single_fits():
+    X, y = data(90, 6, 3)
+    grid = ProbeGrid(C=[.1, 2.], scale=True).fit(X[None], y)
+    for k in range(5):
+        m = grid.folds_ != k
+        single = LogisticProbe(C=2., scale=True).fit(X[m], y[m]).decision_function(X[~m])
+        np.testing.assert_allclose(grid.scores_[0, 1, ~m], single, rtol=1e-4, atol=1e-4)
+    aucs = [roc_auc_score(y[grid.folds_ == k], grid.scores_[0, 1, grid.folds_ == k]) for k in range(5)]
+    pairs = [(y & (grid.folds_ == k)).sum() * (~y & (grid.folds_ == k)).sum() for k in range(5)]
+    assert grid.auc_[0, 1] == pytest.approx(np.average(aucs, weights=pairs))
+
+
+@quick
+@given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 99))
+def test_auc_is_scikit_learns_ties_and_all(n, levels, seed):
+    rng = np.random.default_rng(seed)
+    y = np.r_[True, False, rng.random(n) < .5]
+    s = rng.integers(0, levels, (3, n + 2)).astype(float)
+    np.testing.assert_allclose(auc(s, y), [roc_auc_score(y, row) for row in s], atol=1e-12)
+    np.testing.assert_allclose(auc(-s, y), 1 - auc(s, y), atol=1e-12)
+    np.testing.assert_allclose(auc_parts(s, y).sum(-1), 0, atol=1e-12)
+
+
+def test_delong_by_hand():
+    rng = np.random.default_rng(0)
+    y = rng.random(70) < .4
+    s = np.round(rng.normal(size=70) + y, 1)
+    wins = (s[y][:, None] > s[~y]) + .5 * (s[y][:, None] == s[~y])
+    a, v = delong(s, y)
+    assert a == pytest.approx(wins.mean())
+    assert v == pytest.approx(wins.mean(1).var(ddof=1) / y.sum() + wins.mean(0).var(ddof=1) / (~y).sum())
+
+
+def test_auc_without_pairs_is_missing():
+    assert np.isnan(auc([1., 2.], [1, 1])) and np.isnan(auc([1., 2.], [1, 0], folds=[0, 1]))
+
+
+@pytest.mark.parametrize("change,says", [
+    (dict(y=np.ones(40)), "exactly two"), (dict(y=np.arange(39) % 2), "40 examples and y has 39"),
+    (dict(groups=np.arange(40) % 4), "4 groups cannot fill 5 folds"), (dict(groups=np.arange(39)), "39 groups for 40"),
+    (dict(y=np.arange(40) < 3), "3 correct and 37 wrong"), (dict(X=np.zeros((40, 3))), r"X\[None\]"),
+    (dict(y=np.arange(40) < 10, groups=np.r_[np.zeros(10), np.arange(30) % 6 + 1]), "only one class is left"),
+])
+def test_errors_are_one_sentence(change, says):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=says):
+        ProbeGrid().fit(**(dict(X=rng.normal(size=(2, 40, 3)), y=np.arange(40) % 2) | change))
+
+
+def test_missing_values_are_counted_and_placed():
+    X = np.zeros((2, 40, 3)); X[1, 7, 2] = np.nan; X[1, 8, 0] = np.inf
+    y = np.arange(40) % 2
+    with pytest.raises(ValueError, match=r"2 NaN or infinite.*NaN\) at cell 1, example 7, feature 2"): ProbeGrid().fit(X, y)
+    with pytest.raises(ValueError, match="example 7, feature 2"): LogisticProbe().fit(X[1], y)
+    with pytest.raises(ValueError, match="one class"): LogisticProbe().fit(X[0], np.ones(40))
+
+
+def test_threads_are_left_as_they_were():
+    import torch
+    before = torch.get_num_threads()
+    ProbeGrid(C=[1.]).fit(*[np.random.default_rng(0).normal(size=(6, 50, 3)), np.arange(50) % 2])
+    assert torch.get_num_threads() == before
