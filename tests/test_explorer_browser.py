@@ -41,7 +41,7 @@ def test_map_is_live_offline_and_stays_when_the_kernel_is_gone(lab, tmp_path):
     lab.page.hover(cell)
     lab.wait_for_text("0.843", ".vg-tooltip")
     picture(lab, "map_light")
-    assert "('default', False)" in lab.outputs()[-1]["data"]["text/plain"], "the user's renderer, and Altair's own widget, are as they were"
+    assert "('default', False)" in lab.outputs()[-1]["data"]["text/plain"], "nothing of the user's was changed"
     stored = saved(lab)["cells"][0]["outputs"][0]["data"]
     assert stored["image/png"].startswith("iVBOR") and len(json.dumps(stored)) < 100_000
     lab.js("(app, w) => w.sessionContext.shutdown()")

@@ -1,0 +1,271 @@
+"""The picture of a map: axes, colours, missing cells, what stands under the pointer, and what it leaves behind."""
+import base64
+import json
+import re
+import struct
+import zlib
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert as vlc
+import xarray as xr
+
+from probe_nb.charts import Picture, cell_table, heatmap, profile, roc_chart, score_histogram
+
+V5 = "application/vnd.vegalite.v5+json"
+WHY = "12 answers, 0 wrong: at least 10 of each kind are needed"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def a_map(layers=6, tokens=("last_q", "exact_answer_last", "-2", "-10", "-1"), missing=((2, 1),), **attrs):
+    "A map as probe_map gives it; AUC from 0.3 to 0.99, row by row."
+    shape, dims = (layers, len(tokens)), ("layer", "position")
+    auc = np.linspace(.3, .99, layers * len(tokens)).reshape(shape)
+    reason, n, wrong = np.full(shape, "", object), np.full(shape, 100), np.full(shape, 30)
+    for cell in missing: auc[cell], reason[cell], n[cell], wrong[cell] = np.nan, WHY, 12, 0
+    variables = dict(auc=auc, auc_low=auc - .05, auc_high=auc + .05, accuracy=auc, reason=reason, n=n, n_wrong=wrong)
+    return xr.Dataset({k: (dims, v) for k, v in variables.items()}, dict(layer=range(layers), position=list(tokens)), attrs)
+
+
+def marks(chart, kind):
+    return [layer for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == kind]
+
+
+def drawn(chart):
+    "Vega's own reading of the chart: the accessible name of each rectangle, in drawing order."
+    svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+    return re.findall(r'aria-label="(Token: [^"]*)" role="graphics-symbol" aria-roledescription="rect mark"', svg)
+
+
+# The published look
+
+def test_axes_are_the_papers():
+    tokens = ["last_q", "z", "-2", "a", "-10", "-1"]
+    x, y = (marks(heatmap(a_map(32, tokens, ())), "rect")[0]["encoding"][k] for k in "xy")
+    assert (x["title"], x["type"], x["scale"]["domain"]) == ("Token", "nominal", tokens), "across, in the map's order"
+    assert (y["title"], y["type"], y["scale"]["domain"]) == ("Layer", "ordinal", list(range(32))), "layers downwards from 0"
+    assert y["axis"]["values"] == list(range(0, 32, 2)), "even ticks"
+
+
+def test_ticks_when_layers_are_chosen():
+    axis = lambda m: marks(heatmap(m), "rect")[0]["encoding"]["y"]["axis"]["values"]
+    assert axis(a_map(9).sel(layer=[3, 4, 7, 8])) == [4, 8]
+    assert axis(a_map(9).sel(layer=[1, 3, 7])) == [1, 3, 7], "no even layer: each has its tick"
+
+
+@pytest.mark.parametrize("metric", ["auc", "auc_low", "auc_high", "accuracy"])
+def test_colours_are_fixed(metric):
+    colour = marks(heatmap(a_map(), metric), "rect")[0]["encoding"]["color"]
+    assert colour["scale"]["domain"] == [.5, 1] and colour["scale"]["clamp"]
+    assert colour["scale"]["range"][0] == "#f7fbff" and colour["scale"]["range"][-1] == "#08306b", "ColorBrewer's Blues"
+    assert colour["legend"]["orient"] == "right" and colour["title"].startswith(("AUC", "accuracy"))
+
+
+def test_counts_fill_their_range_and_a_domain_can_be_asked_for():
+    scale = lambda *a, **k: marks(heatmap(a_map(), *a, **k), "rect")[0]["encoding"]["color"]["scale"]
+    assert scale("n")["domain"] == [12, 100] and scale("n_wrong")["domain"] == [0, 30]
+    assert scale(domain=(0, 1))["domain"] == [0, 1] and scale(scheme="viridis")["scheme"] == "viridis"
+    assert scale("n", domain=(50, 50))["domain"] == [50, 51], "a domain of one point cannot be drawn"
+
+
+def test_below_chance_is_said_below_chance():
+    assert any("AUC: 0.3;" in name for name in drawn(heatmap(a_map())))
+    assert cell_table(a_map()).value.min() == .3
+
+
+# Each cell
+
+def test_every_cell_is_drawn_once_with_its_numbers():
+    chart = heatmap(a_map(missing=()))
+    names = drawn(chart)
+    assert len(names) == len(set(names)) == 30
+    assert names[0].startswith("Token: last_q; Layer: 0; AUC: 0.3;") and "right answers: 70; wrong answers: 30" in names[0]
+    tips = {t["field"]: t for t in marks(chart, "rect")[0]["encoding"]["tooltip"]}
+    assert list(tips) == ["layer", "position", "value", "right", "wrong", "interval"] and tips["value"]["format"] == ".3f"
+    assert cell_table(a_map()).interval[0] == "0.250 to 0.350"
+
+
+def test_missing_cells_are_grey_struck_through_and_say_why():
+    chart = heatmap(a_map(missing=((2, 1), (0, 0))))
+    present, missing = marks(chart, "rect")
+    assert len(marks(chart, "point")) == 1 and marks(chart, "point")[0]["mark"]["shape"] == "stroke"
+    assert present["transform"] == [{"filter": "isValid(datum.value)"}]
+    assert missing["transform"] == [{"filter": "!isValid(datum.value)"}]
+    assert missing["mark"]["color"] == "#dcdcdc" and "color" not in missing["encoding"]
+    assert [n for n in drawn(chart) if "missing" in n] == [
+        f"Token: {p}; Layer: {n}; missing: {WHY}" for n, p in ((0, "last_q"), (2, "exact_answer_last"))]
+    assert len(marks(heatmap(a_map(missing=())), "rect")) == 1, "nothing missing, nothing grey"
+
+
+def test_map_with_nothing_in_it_is_drawn_grey():
+    m = a_map()
+    m["auc"][:] = np.nan
+    assert all("missing: " in n for n in drawn(heatmap(m))) and len(drawn(heatmap(m))) == 30
+
+
+def test_infinite_values_are_missing():
+    m = a_map(missing=())
+    m["auc"][1, 1] = np.inf
+    assert sum("missing: not computed" in n for n in drawn(heatmap(m))) == 1
+
+
+def test_map_with_auc_alone_and_turned_round():
+    m = a_map(missing=())[["auc"]].transpose("position", "layer")
+    assert drawn(heatmap(m))[1] == "Token: exact_answer_last; Layer: 0; AUC: 0.3238"
+    assert list(cell_table(m)) == ["cell", "layer", "position", "value"]
+
+
+def test_other_readings_of_the_grid_are_drawn():
+    m = a_map(missing=()).assign(norm=lambda m: m.auc * 1e-4)
+    assert marks(heatmap(m, "norm"), "rect")[0]["encoding"]["color"]["title"] == "norm"
+    assert drawn(heatmap(m, "norm"))
+
+
+def test_width_is_kept_to_whole_pixels_a_cell():
+    spec = heatmap(a_map(7), width=303, height=100).to_dict()
+    assert (spec["width"], spec["height"]) == (300, 98)
+
+
+def test_titles():
+    title = lambda *a, **k: heatmap(*a, **k).to_dict()["title"]["text"]
+    assert title(a_map(model="demo", site="mlp_in")) == "demo · mlp_in"
+    assert title(a_map(model="demo", title="Figure 2a")) == "Figure 2a"
+    assert title(a_map(model="demo"), title="mine") == "mine" and title(a_map(model="demo"), title="") == ""
+
+
+@pytest.mark.parametrize("bad,told", [
+    (pd.DataFrame(), "xarray.Dataset"), (None, "xarray.Dataset"), (a_map().auc, "not a DataArray"),
+    (a_map()[["n"]], "has no 'auc'"), (a_map().isel(layer=0), "has no 'auc'"), (a_map().isel(layer=[]), "is empty"),
+    (a_map(tokens=("a", "b", "a"), missing=()), "names a position twice")])
+def test_what_is_no_map_is_refused_in_one_sentence(bad, told):
+    with pytest.raises((TypeError, ValueError), match=told) as e: heatmap(bad)
+    assert "\n" not in str(e.value)
+
+
+def test_hostile_names_stay_text():
+    m = a_map(tokens=(HOSTILE, "a'b\"c", "${x}", "-1"), missing=((0, 0),), model=HOSTILE)
+    svg = vlc.vegalite_to_svg(heatmap(m).to_dict(), vl_version="6.4")
+    assert "<img" not in svg and "&lt;img" in svg
+
+
+# Offline, live, and left behind
+
+def test_bundle_is_live_and_static_and_small():
+    data, about = heatmap(a_map(32, [f"token {i}" for i in range(16)]))._repr_mimebundle_()
+    assert data[V5]["$schema"].endswith("v5.json") and about[V5]["embed_options"]["renderer"] == "svg"
+    png = data["image/png"]
+    size = tuple(2 * about["image/png"][k] for k in ("width", "height"))
+    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == size
+    assert len(json.dumps(data[V5])) + len(base64.b64encode(png)) < 100_000
+    assert "text/html" not in data, "nothing that loads a script from elsewhere"
+
+
+def pixels(png):
+    "A PNG read by the book: each row is the sum of its bytes and those to the left (filter 1) or above (filter 2)."
+    width, height = struct.unpack(">II", png[16:24])
+    at, data, above, rows = 8, b"", np.zeros(width * 4, np.uint8), []
+    while at < len(png):
+        size, kind = struct.unpack(">I4s", png[at:at + 8])
+        assert zlib.crc32(png[at + 4:at + 8 + size]) == struct.unpack(">I", png[at + 8 + size:at + 12 + size])[0]
+        data += png[at + 8:at + 8 + size] if kind == b"IDAT" else b""
+        at += size + 12
+    for row in np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, -1):
+        body = row[1:].copy()
+        if row[0] == 1:
+            for i in range(4, len(body)): body[i] = (int(body[i]) + int(body[i - 4])) % 256
+        elif row[0] == 2: body = (body.astype(int) + above).astype(np.uint8)
+        else: assert row[0] == 0
+        rows.append(above := body)
+    return np.stack(rows)
+
+
+def test_png_holds_the_same_pixels():
+    chart = heatmap(a_map(4, ("a", "b"), ((1, 1),)), title="")
+    ours, whole = chart._repr_mimebundle_()[0]["image/png"], vlc.vegalite_to_png(chart.to_dict(), vl_version="6.4", scale=2)
+    assert len(ours) < len(whole) and np.array_equal(pixels(ours), pixels(whole))
+
+
+def test_compact_specification_draws_the_same():
+    "The tables go into the notebook as CSV: quoted, with what is missing left empty, numbers and labels told apart."
+    m = a_map(tokens=(HOSTILE, 'a,"b"', "line\nbreak", "-1"), missing=((0, 0),))
+    data, _ = heatmap(m)._repr_mimebundle_()
+    svg = lambda spec: re.sub(r"(gradient|clip)_?\d+", "", vlc.vegalite_to_svg(spec, vl_version="6.4"))  # ids are counted on
+    assert svg(data[V5]) == svg(heatmap(m).to_dict())
+    assert isinstance(data[V5]["data"]["values"], str) and "datasets" not in data[V5]
+
+
+def test_nothing_of_the_users_is_changed():
+    registries = alt.renderers, alt.data_transformers, alt.theme
+    def users(): return [(k.active, dict(k.options)) for k in registries], alt.JupyterChart._is_offline
+    before = users()
+    heatmap(a_map())._repr_mimebundle_()
+    assert users() == before
+    assert alt.Chart(pd.DataFrame(dict(a=[1]))).mark_point()._repr_mimebundle_().keys() == {"text/html"}
+
+
+def test_large_map_and_other_transformers():
+    big = a_map(100, [str(i) for i in range(60)], ())
+    assert len(heatmap(big).to_dict()["datasets"].popitem()[1]) == 6000, "more rows than Altair's default lets through"
+    with alt.data_transformers.enable("csv"): assert heatmap(big).to_dict()["datasets"]
+
+
+def test_saving_works_as_in_altair(tmp_path):
+    chart = heatmap(a_map())
+    chart.save(tmp_path / "m.png")
+    chart.save(tmp_path / "m.html", inline=True)
+    page = (tmp_path / "m.html").read_text()
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG") and "<script src=" not in page and len(page) > 500_000
+
+
+def test_it_stays_a_picture_under_altairs_methods():
+    chart = heatmap(a_map())
+    assert isinstance(chart.properties(title="x"), Picture) and isinstance(chart, alt.LayerChart)
+    data, _ = (chart | chart)._repr_mimebundle_()
+    assert V5 in data and "image/png" in data and len(data[V5]["concat"]) == 2
+
+
+# Lines, curves, histograms
+
+def test_profile_is_one_row_or_column():
+    m = a_map(missing=())
+    down, across = profile(m, position="-2"), profile(m, layer=3)
+    assert down.data["at"].tolist() == list(range(6)) and np.allclose(down.data.auc, m.auc.sel(position="-2"))
+    spec = lambda chart, axis: chart.to_dict()["layer"][0]["encoding"][axis]
+    assert across.data["at"].tolist() == list(m.position.values) == spec(across, "x")["sort"]
+    assert spec(down, "y")["scale"]["domain"] == [down.data.auc_low.min(), 1] and down.data.auc_low.min() < .4, "never clipped"
+    assert len(profile(m[["auc"]], layer=0).to_dict()["layer"]) == 2, "no interval, no band"
+    for bad in (dict(), dict(layer=1, position="-2"), dict(layer=77), dict(position="nowhere")):
+        with pytest.raises(ValueError): profile(m, **bad)
+
+
+def scored(right, wrong):
+    correct = pd.array([True] * len(right) + [False] * len(wrong), "boolean")
+    return pd.DataFrame(dict(correct=correct, score=np.array([*right, *wrong], float)))
+
+
+def test_roc_area_is_the_auc():
+    from sklearn.metrics import roc_auc_score
+    rng = np.random.default_rng(0)
+    right, wrong = rng.normal(1, 1, 80).round(1), rng.normal(0, 1, 50).round(1)  # rounded: with ties
+    curve = roc_chart(scored(right, wrong)).data
+    truth = roc_auc_score([1] * 80 + [0] * 50, [*right, *wrong])
+    assert abs(np.trapezoid(curve.right, curve.wrong) - truth) < 1e-3
+    assert f"{truth:.3f}" in roc_chart(scored(right, wrong)).to_dict()["title"]["text"]
+    assert np.trapezoid(*roc_chart(scored([2, 3], [0, 1])).data[["right", "wrong"]].to_numpy().T) == 1
+    assert np.trapezoid(*roc_chart(scored([1, 1], [1, 1])).data[["right", "wrong"]].to_numpy().T) == .5
+
+
+def test_histogram_counts_each_answer_once():
+    data = score_histogram(scored([.1, .2, .2, 5], [0, -3])).data
+    assert data.groupby("kind").answers.sum().to_dict() == dict(right=4, wrong=2)
+
+
+@pytest.mark.parametrize("chart", [roc_chart, score_histogram])
+def test_scores_that_cannot_be_drawn_are_refused(chart):
+    for bad in (scored([1], []), scored([], []), pd.DataFrame(dict(score=[1.])), None):
+        with pytest.raises(ValueError) as e: chart(bad)
+        assert "\n" not in str(e.value)
+    unjudged = pd.concat([scored([1, 2], [0]), pd.DataFrame(dict(correct=pd.array([None], "boolean"), score=[9.]))])
+    assert chart(unjudged).to_dict()
