@@ -100,15 +100,15 @@ def _spread(y: np.ndarray, g: np.ndarray, folds: np.ndarray) -> np.ndarray: # [e
     return np.sqrt(G / np.maximum(G - 1, 1))[cell]
 
 # %% ../nbs/11_maps.ipynb #e0fd9503
-def _variance(scores, y: np.ndarray, g: np.ndarray, folds: np.ndarray, taught: np.ndarray | None) -> np.ndarray: # [...]
+def _variance(scores, y: np.ndarray, g: np.ndarray, folds: np.ndarray, taught: np.ndarray | None, doubt: float) -> np.ndarray:
     "Variance of the AUC within folds, over groups g [example], with what the folds teach each other."
     psi, order = auc_parts(scores, y, folds) * _spread(y, g, folds), np.argsort(g, kind="stable")
     first = np.flatnonzero(np.diff(g[order], prepend=-1))  # where each group begins
     v = (np.add.reduceat(psi[..., order], first, axis=-1) ** 2).sum(-1)
-    if taught is None: return v
+    if taught is None: return v * (1 + doubt)
     pairs = np.array([(y & (folds == k)).sum() * (~y & (folds == k)).sum() for k in range(taught.shape[-1])])
     delta = taught * (pairs / pairs.sum())[:, None]
-    return v + np.clip((delta * delta.swapaxes(-1, -2)).sum((-1, -2)), 0, v)
+    return v + np.clip((delta * delta.swapaxes(-1, -2)).sum((-1, -2)) + doubt * v, 0, v)
 
 # %% ../nbs/11_maps.ipynb #c3c5b5b7
 def auc_interval(
@@ -118,11 +118,12 @@ def auc_interval(
     folds: np.ndarray | None = None, # [example], which probe scored the row; no group lies in two folds; None = one probe
     ci: float = .95, # the share of such intervals that should hold the truth
     taught: np.ndarray | None = None, # [..., fold, other fold], what training on the other fold added to this one's AUC
+    doubt: float = 0., # 0 … 1, the share of its variance to add where `taught` cannot tell
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # auc [...], low [...], high [...]
     "AUC over pairs within folds, and its interval: the AUC of such probes on new groups of questions."
     y, folds = np.asarray(y).astype(bool), np.zeros(len(y), int) if folds is None else np.asarray(folds)
     g = np.unique(np.arange(len(y)) if groups is None else np.asarray(groups), return_inverse=True)[1]
-    theta, var = auc(scores, y, folds), _variance(scores, y, g, folds, taught)
+    theta, var = auc(scores, y, folds), _variance(scores, y, g, folds, taught, doubt)
     witnesses = min(len(np.unique(g[y])), len(np.unique(g[~y])))
     t = stats.t.ppf((1 + ci) / 2, max(witnesses - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -245,7 +246,8 @@ def _best(ds: xr.Dataset, found: list, protocol: str, folds: int, ci: float) -> 
         rows, value = found[p][0], [ds[v].values[l, p] for v in ("auc", "auc_low", "auc_high")]
     else:
         rows, chosen, taught = _nested(found, folds)
-        value = auc_interval(rows["score"], rows["correct"], rows["group"], rows["fold"], ci, taught)
+        doubt = np.mean([a != b for a, b in itertools.combinations(chosen, 2)])
+        value = auc_interval(rows["score"], rows["correct"], rows["group"], rows["fold"], ci, taught, doubt)
         out["best_share"] = max(chosen.count(c) for c in chosen) / folds
     out |= dict(zip(("best_auc", "best_auc_low", "best_auc_high"), map(float, value)))
     return out | {"best_n": len(rows), "best_n_wrong": int((~rows["correct"]).sum())}
