@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LiveChart', 'clickable', 'meaning', 'card', 'summary', 'Stopped', 'Lane', 'box', 'line', 'label', 'button', 'field',
-           'choice', 'sentence']
+           'choice', 'Keys', 'sentence']
 
 # %% ../nbs/23_live.ipynb #6526c3a4
 import html
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 import altair as alt
+import anywidget
 import ipywidgets as W
 import traitlets as T
 import xarray as xr
@@ -207,6 +208,11 @@ def choice(
                       style=dict(description_width="initial"))
 
 # %% ../nbs/23_live.ipynb #e0fd9503
+class Keys(anywidget.AnyWidget):
+    "Nothing to see; keys pressed in the box around it do not reach JupyterLab's shortcuts"
+    _esm = (files("probe_nb")/"keys.js").read_text()
+
+# %% ../nbs/23_live.ipynb #95f5ba03
 def sentence(
     error: Exception, # any
 ) -> str: # to be escaped before it is shown

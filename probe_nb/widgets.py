@@ -17,7 +17,8 @@ import xarray as xr
 from fastcore.basics import patch
 
 from .charts import Picture, heatmap, profile, roc_chart, score_histogram
-from .live import Lane, LiveChart, box, button, card, choice, clickable, field, label, line, meaning, sentence, summary
+from .live import Keys, Lane, LiveChart, box, button, choice, field, label, line
+from .live import card, clickable, meaning, sentence, summary
 from .maps import score_answers
 from .study import Study
 
@@ -86,7 +87,9 @@ def _build(self: Explorer):
     self._toggles = box("chips")
     side = box("side", label("layers"), self._range, label("positions"), self._toggles, label("colour"), metric)
     same = f"probe-nb-explorer-{next(_COUNT)}" # in every run, so that a stored notebook is the same, too
-    self.view = W.VBox([self._top(), box("row body", side, self._middle(), self._right())], model_id=same)
+    self._aside = (side, self._right())
+    for column in self._aside: column.layout.display = "none" # until there is a map
+    self.view = W.VBox([self._top(), box("row body", side, self._middle(), self._aside[1])], model_id=same)
     self.view.add_class("probe-nb")
     self._listen()
 
@@ -98,7 +101,7 @@ def _top(self: Explorer) -> W.Box:
     self._run.button_style = "primary"
     self._bar = W.FloatProgress(max=1, layout=W.Layout(width="140px"))
     self._lines = {name: line(name) for name in ("status", "error")}
-    return box("top", box("row", *self._asked.values(), self._run, self._stop, self._bar), *self._lines.values())
+    return box("top", box("row", *self._asked.values(), self._run, self._stop, self._bar, Keys()), *self._lines.values())
 
 # %% ../nbs/45_widgets.ipynb #74c8413d
 @patch
@@ -143,6 +146,7 @@ def _lights(self: Explorer):
 @patch
 def shown(self: Explorer) -> xr.Dataset: # [layer, position]
     "The part of the map that is drawn"
+    if self.pmap is None: raise ValueError("there is no map yet: explorer.wait() waits for it")
     first, last = self.layers
     layers = [n for n in self.pmap.indexes["layer"] if first <= n <= last]
     return self.pmap.sel(layer=layers, position=[p for p in self.pmap.indexes["position"] if p in self.positions])
@@ -168,6 +172,7 @@ def _draw(self: Explorer):
     "The map anew: another metric, other layers or positions"
     if self.pmap is None or self._quiet: return
     self._mark_chips()
+    for column in self._aside: column.layout.display = ""
     shown = self.shown()
     empty = 0 in shown.sizes.values()
     self._words.value = "Nothing is switched on: choose at least one position and one layer." if empty else ""
@@ -332,8 +337,8 @@ def _ended(self: Explorer, stopped: bool):
 def _repr_mimebundle_(self: Explorer, include=None, exclude=None) -> tuple[dict, dict]:
     "The living widget, and a PNG of the map for every other reader"
     words = f"Explorer({str(self.study.path)!r}, layer {self.cell[0]}, {self.cell[1]})"
-    data, about = dict(self.view._repr_mimebundle_()) | {"text/plain": words}, {}
-    if self.pmap is None or 0 in self.shown().sizes.values(): return data, about
+    data = dict(self.view._repr_mimebundle_()) | {"text/plain": words}
+    if self.pmap is None or 0 in self.shown().sizes.values(): return data, {}
     picture, size = self.snapshot()._repr_mimebundle_()
     return data | {"image/png": picture["image/png"]}, {"image/png": size["image/png"]}
 

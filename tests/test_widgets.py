@@ -1,0 +1,354 @@
+"""The explorer without a browser: its traits, its clicks as the browser would send them, its work beside the notebook."""
+import threading
+import time
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+import xarray as xr
+from ipywidgets import HTML
+
+from probe_nb.live import Lane, LiveChart, Stopped, card, clickable, meaning, sentence
+from probe_nb.maps import probe_map
+from probe_nb.widgets import Explorer
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+TOKENS = ["last_q", "exact_answer_last", HOSTILE, "-1"]
+
+
+def planted():
+    "60 answers, 4 layers, 4 positions; a signal at exact_answer_last from layer 2 on; the last position is missing for most."
+    rng, correct = np.random.default_rng(0), np.arange(60) % 3 > 0
+    X = rng.normal(size=(60, 4, 4, 5)).astype(np.float32)
+    X[:, 1, 2:, 0] += 3 * correct[:, None]
+    X[8:, 3] = np.nan
+    ans = pd.DataFrame(dict(example=range(60), id=[str(i) for i in range(60)], correct=pd.array(correct, "boolean")))
+    coords = dict(example=range(60), position=np.array(TOKENS, object), layer=range(4))
+    dims = ("example", "position", "layer", "feature")
+    return xr.DataArray(X, dims=dims, coords=coords, attrs=dict(site="mlp_in", model=HOSTILE)), ans
+
+
+ACTS, ANS = planted()
+PMAP = probe_map(ACTS, ANS, progress=False)
+
+
+class FakeStudy:
+    "What the explorer asks of a study; `wait` is a gate in the middle of the work"
+    def __init__(self, lm="demo", questions="demo", site="mlp_in", wait=None, fail=None, pmap=PMAP):
+        self.lm_name, self.questions_name, self.site, self.path = lm, questions, site, Path("runs") / lm
+        self.gate, self.fail, self.pmap, self.made = wait, fail, pmap, []
+
+    def map(self, progress=None):
+        for _ in progress(range(3), desc="answering"):
+            if self.gate: self.gate.wait(10)
+        if self.fail: raise self.fail
+        return self.pmap
+
+    def acts(self, progress=None): return ACTS
+    def answers(self): return ANS
+
+    def variant(self, **other):
+        if "gone" in other.values(): raise FileNotFoundError(f"no model 'gone' {HOSTILE}:\n give a folder or a hub id")
+        self.made.append(other)
+        return FakeStudy(**(dict(lm=self.lm_name, questions=self.questions_name, site=self.site) | other))
+
+
+@pytest.fixture
+def explorer(): return Explorer(FakeStudy()).wait(30)
+
+
+def click(explorer, layer, position):
+    "What the browser sends."
+    shown = explorer.shown()
+    number = shown.indexes["layer"].get_loc(layer) * shown.sizes["position"] + shown.indexes["position"].get_loc(position)
+    value = {"cell": [number], "vlPoint": {"or": [{"cell": number}]}}
+    explorer._map._vl_selections = {"click": {"value": value, "store": [{"values": [number]}]}}
+    return explorer.wait(30)
+
+
+def outlined(explorer): return explorer._map._params["picked"]
+
+
+# First sight
+
+def test_first_sight_is_the_best_cell(explorer):
+    assert explorer.cell == (PMAP.best_layer, PMAP.best_position) and explorer.cell[1] == "exact_answer_last"
+    assert outlined(explorer) == explorer.cell[0] * 4 + 1 == explorer._map.chart.to_dict()["params"][-1]["value"]
+    assert f"{PMAP.auc.sel(layer=explorer.cell[0], position=explorer.cell[1]).item():.3f}" in explorer._card.value
+    assert explorer._words.layout.display == "none" and not explorer.busy and explorer.error == ""
+    assert "60 judged answers" in explorer.status and f"{PMAP.best_auc:.3f}" in explorer.status
+    assert "ROC" in explorer._detail.chart.to_dict()["title"]["text"] and explorer._detail.layout.visibility == "visible"
+
+
+def test_without_a_map_there_are_words_until_it_comes():
+    gate = threading.Event()
+    explorer = Explorer(FakeStudy(wait=gate))
+    assert explorer.busy and "being made" in explorer._words.value and explorer._words.layout.display != "none"
+    assert explorer._stop.disabled is False and explorer._run.disabled is True
+    assert "image/png" not in explorer._repr_mimebundle_()[0] and explorer._aside[0].layout.display == "none"
+    with pytest.raises(ValueError, match="no map yet"): explorer.snapshot()
+    gate.set()
+    explorer.wait(30)
+    assert explorer.pmap is not None and explorer._words.layout.display == "none" and not explorer.busy
+    assert explorer._aside[0].layout.display == ""
+
+
+def test_first_failure_leaves_words_and_a_way_on():
+    explorer = Explorer(FakeStudy(fail=ValueError(f"no {HOSTILE} here"))).wait(30)
+    assert explorer.error == f"no {HOSTILE} here"
+    assert explorer._lines["error"].value == "no &lt;img src=x onerror=alert(1)&gt; here"
+    assert "no map yet" in explorer._words.value and not explorer.busy and not explorer._run.disabled
+    explorer.home.fail = None
+    explorer._run.click()
+    assert explorer.wait(30).error == "" and explorer.pmap is not None
+
+
+# Clicks and steps
+
+def test_click_shows_that_cell(explorer):
+    for cell in ((3, "last_q"), (0, HOSTILE), (3, "last_q")):
+        click(explorer, *cell)
+        layer, position = cell
+        assert explorer.cell == cell and f"Layer {layer} ·" in explorer._card.value
+        assert f"{PMAP.auc.sel(layer=layer, position=position).item():.3f}" in explorer._card.value
+        assert outlined(explorer) == layer * 4 + TOKENS.index(position)
+        assert (explorer._pick["layer"].value, explorer._pick["position"].value) == cell
+        assert explorer.error == ""
+
+
+def test_scores_behind_a_cell_are_the_maps(explorer):
+    from sklearn.metrics import roc_auc_score
+    scores = explorer._scores[explorer.cell]
+    within = [roc_auc_score(s.correct.astype(bool), s.score) for _, s in scores.groupby("fold")]
+    assert len(scores) == 60 and abs(np.mean(within) - PMAP.auc.sel(layer=explorer.cell[0], position=explorer.cell[1])) < .05
+
+
+def test_same_cell_can_be_clicked_after_a_step(explorer):
+    click(explorer, 1, "last_q")
+    explorer.cell = (2, "last_q")
+    assert outlined(explorer) == 8
+    click(explorer, 1, "last_q")
+    assert explorer.cell == (1, "last_q") and outlined(explorer) == 4
+
+
+def test_outline_an_old_drawing_reports_is_put_right(explorer):
+    explorer.cell = (0, "last_q")
+    explorer._map._params = {"picked": 7}  # what the browser sends when it has just drawn an older chart
+    assert outlined(explorer) == 0 and explorer.cell == (0, "last_q")
+
+
+def test_steppers_do_what_clicks_do(explorer):
+    explorer.cell = (1, "last_q")
+    explorer._pick["layer"].value = 3
+    assert explorer.cell == (3, "last_q") and outlined(explorer) == 12
+    explorer._pick["position"].value = "exact_answer_last"
+    assert explorer.cell == (3, "exact_answer_last") and outlined(explorer) == 13
+    buttons = [b for row in explorer.view.children[1].children[2].children[:2] for b in row.children if hasattr(b, "click")]
+    on = {b.tooltip: b for b in buttons}
+    on["next layer"].click()
+    assert explorer.cell[0] == 3, "there is no layer after the last"
+    on["previous layer"].click()
+    on["next position"].click()
+    assert explorer.cell == (2, HOSTILE)
+    on["pick the best cell that is shown"].click()
+    assert explorer.cell == (PMAP.best_layer, PMAP.best_position)
+
+
+def test_missing_cell_says_why_and_shows_no_other_cells_curve(explorer):
+    click(explorer, 2, "-1")
+    assert "8 answers" in explorer._card.value and explorer._detail.layout.visibility == "hidden" and explorer.error == ""
+    click(explorer, 2, "last_q")
+    assert explorer._detail.layout.visibility == "visible"
+
+
+def test_pictures_of_a_cell(explorer):
+    explorer._tabs.value = "scores"
+    assert explorer._detail.chart.to_dict()["layer"][0]["mark"]["type"] == "bar"
+    explorer.tab = "layers"
+    assert explorer._detail.chart.data["at"].tolist() == [0, 1, 2, 3] and explorer._tabs.value == "layers"
+
+
+# Choices
+
+def test_choices_change_what_is_drawn_and_compute_nothing(explorer):
+    explorer._range.value = (1, 2)
+    explorer._each[0].value = False
+    drawn = explorer._map.chart.data
+    assert drawn.layer.unique().tolist() == [1, 2] and drawn.position.unique().tolist() == TOKENS[1:]
+    assert explorer.layers == (1, 2) and explorer.positions == TOKENS[1:] and explorer.home.made == []
+    click(explorer, 2, "exact_answer_last")
+    assert explorer.cell == (2, "exact_answer_last"), "cells are counted in the drawn map"
+    explorer._toggles.children[-1].click()
+    assert explorer.positions == TOKENS and all(chip.value for chip in explorer._each)
+
+
+def test_picked_cell_that_is_switched_off_gives_way_to_the_best_shown(explorer):
+    explorer.positions = ["last_q", "-1"]
+    best = PMAP.auc.sel(position="last_q").idxmax("layer").item()
+    assert explorer.cell == (best, "last_q") and type(explorer.cell[0]) is int
+    explorer.positions = ["-1"]
+    assert explorer.cell == (0, "-1") and explorer.error == "", "all missing: the first"
+
+
+def test_nothing_switched_on_is_said(explorer):
+    explorer.positions = []
+    assert "Nothing is switched on" in explorer._words.value and explorer._map.layout.display == "none"
+    assert "image/png" not in explorer._repr_mimebundle_()[0]
+    explorer.positions = TOKENS[:1]
+    assert explorer._words.layout.display == "none" and explorer._map.layout.display == ""
+
+
+def test_metric(explorer):
+    explorer.metric = "n_wrong"
+    assert explorer._map.chart.to_dict()["layer"][0]["encoding"]["color"]["title"] == "wrong answers"
+    with pytest.raises(traitlets.TraitError): explorer.metric = "beauty"
+    assert explorer.metric == "n_wrong"
+
+
+def test_state_comes_back(explorer):
+    explorer.metric, explorer.layers, explorer.positions, explorer.tab = "auc_low", (1, 3), TOKENS[:2], "layers"
+    explorer.cell = (3, "last_q")
+    again = Explorer(FakeStudy(), **explorer.wait(30).state()).wait(30)
+    assert again.state() == explorer.state() and outlined(again) == outlined(explorer) == 4
+    other = Explorer(FakeStudy(), **(explorer.state() | dict(site="resid"))).wait(30)
+    assert other.home.made == [dict(site="resid")] and other.study.site == "resid"
+    with pytest.raises(TypeError, match="knows no colour"): Explorer(FakeStudy(), colour="red")
+
+
+# Other maps
+
+def test_run_makes_the_variant_that_is_asked_for_from_the_first_study(explorer):
+    explorer.model = " my/model "
+    assert explorer.home.made == [], "typing computes nothing"
+    explorer._run.click()
+    assert explorer.wait(30).study.lm_name == "my/model" and explorer.home.made == [dict(lm="my/model")]
+    explorer.model = "demo"
+    explorer.run()
+    assert explorer.wait(30).study is explorer.home, "back to the folder it came from, not to a copy"
+
+
+def test_failed_run_loses_nothing(explorer):
+    before = explorer.pmap, explorer.cell, explorer._map.chart, explorer.status
+    explorer.model = "gone"
+    explorer.run()
+    explorer.wait(30)
+    assert explorer.error == f"no model 'gone' {HOSTILE}: give a folder or a hub id", "one line"
+    assert "<img" not in explorer._lines["error"].value and explorer._lines["error"].layout.display == ""
+    assert (explorer.pmap, explorer.cell, explorer._map.chart, explorer.status) == before and explorer.model == "gone"
+    explorer.model = "demo"
+    explorer.run()
+    assert explorer.wait(30).error == "" and explorer._lines["error"].layout.display == "none"
+
+
+def test_new_map_with_other_layers_and_positions(explorer):
+    explorer.home.pmap = PMAP.isel(layer=slice(0, 2), position=slice(0, 3)).assign_attrs(best_layer=1, best_position="last_q")
+    explorer.run()
+    explorer.wait(30)
+    assert explorer.layers == (0, 1) and explorer.positions == TOKENS[:3] and len(explorer._each) == 3
+    assert explorer.cell == (1, "last_q") and (explorer._range.min, explorer._range.max) == (0, 1)
+
+
+def test_map_without_a_scored_cell():
+    nothing = PMAP.assign(auc=PMAP.auc * np.nan).drop_attrs().assign_attrs(seed=0)
+    explorer = Explorer(FakeStudy(pmap=nothing)).wait(30)
+    assert explorer.cell == (0, "last_q") and "no cell could be scored" in explorer.status and explorer.error == ""
+
+
+def test_stop_ends_work_and_keeps_the_map(explorer):
+    gate, old = threading.Event(), explorer.pmap
+    explorer.home.gate = gate
+    explorer.run()
+    assert explorer.busy and not explorer._stop.disabled
+    explorer._stop.click()
+    gate.set()
+    explorer.wait(30)
+    assert explorer.pmap is old and "Run goes on" in explorer.status and not explorer.busy and explorer.error == ""
+
+
+def test_progress_is_shown():
+    gate = threading.Event()
+    explorer = Explorer(FakeStudy(wait=gate))
+    for _ in range(50):
+        if explorer.status.startswith("answering"): break
+        time.sleep(.05)
+    assert explorer.status == "answering 0 of 3" and explorer._bar.layout.visibility == "visible"
+    gate.set()
+    explorer.wait(30)
+
+
+# Hostile texts, and what a saved notebook keeps
+
+def test_everything_that_is_html_is_escaped(explorer):
+    click(explorer, 2, HOSTILE)
+    explorer.error = HOSTILE
+    explorer.status = HOSTILE
+    def texts(widget): return [widget] * isinstance(widget, HTML) + [t for c in getattr(widget, "children", ()) for t in texts(c)]
+    assert len(texts(explorer.view)) == 5 and not [t.value for t in texts(explorer.view) if "<img" in t.value]
+    assert "&lt;img" in explorer._card.value
+
+
+def test_saved_notebook_keeps_a_picture(explorer):
+    data, about = explorer._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"].startswith("probe-nb-explorer-")
+    assert data["image/png"].startswith(b"\x89PNG") and about["image/png"]["width"] > 100
+    assert data["text/plain"].startswith("Explorer('runs/demo', layer ")
+    assert explorer.snapshot().to_dict()["layer"]
+
+
+# The parts
+
+def test_nothing_of_the_users_is_changed(explorer):
+    assert not alt.JupyterChart._is_offline and "esm.sh" in alt.JupyterChart._esm
+    assert LiveChart._is_offline and "https://esm.sh" not in LiveChart._esm
+
+
+def test_clickable_chart_is_selected_by_number():
+    from probe_nb.charts import heatmap
+    spec = clickable(heatmap(PMAP), 5).to_dict()
+    click, picked = spec["params"]
+    assert (click["name"], click["select"]["fields"], click["select"]["toggle"]) == ("click", ["cell"], False)
+    assert picked == {"name": "picked", "value": 5}
+
+
+def test_newer_work_stops_older_work_and_its_result_is_dropped():
+    lane, gate, seen = Lane(lambda *_: None), threading.Event(), []
+    def work(name):
+        def run(progress):
+            for _ in progress(range(3)): gate.wait(10)
+            return name
+        return run
+    lane.start(work("old"), seen.append, seen.append, lambda stopped: seen.append(("old", stopped)))
+    old = lane.thread
+    lane.start(work("new"), seen.append, seen.append, lambda stopped: seen.append(("new", stopped)))
+    gate.set()
+    old.join(10), lane.thread.join(10)
+    assert seen == ["new", ("new", False)]
+
+
+def test_stop_passes_through_careful_code():
+    def study(progress):
+        try:
+            for _ in progress(range(10)): time.sleep(.02)
+        except Exception as e: raise ValueError("damaged") from e
+    lane, seen = Lane(lambda *_: None), []
+    lane.start(study, seen.append, seen.append, seen.append)
+    lane.stop()
+    lane.thread.join(10)
+    assert seen == [True] and not issubclass(Stopped, Exception)
+
+
+def test_words():
+    assert meaning("-1") == "the last token of all" and meaning("-8") == "token 8 from the end"
+    assert meaning("--8") == meaning("mine") == "a position of your own"
+    assert "exact answer's first token" in meaning("exact_answer_first")
+    assert sentence(KeyError("no layer")) == "no layer" and sentence(RuntimeError("x\n y")) == "RuntimeError: x y"
+    assert sentence(ValueError()) == "ValueError: " and len(sentence(ValueError("x" * 999))) == 400
+
+
+def test_card_of_a_published_map():
+    from probe_nb.published import load_published
+    told = card(load_published("fig2a"), 13, "exact_answer_first")
+    assert "0.843" in told and "interval" not in told and "answers" not in told
