@@ -111,35 +111,39 @@ def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor
     return X, X.new_ones(1)
 
 # %% ../nbs/10_probes.ipynb #f34f19fe
+_NONE = (lambda r: r), 0  # no preconditioner, and no steps taken with it
+
 def _preconditioner(X: torch.Tensor, s: torch.Tensor, C: float):
     "r → (I + C FᵀF)⁻¹ r with F = S^½(X − x̄); X [cell, example, k], s [cell, example], r [cell, problem, k]."
     wide = X.shape[2] > X.shape[1]
     F = s.sqrt()[..., None] * (X - (s[:, None] @ X) / s.sum(-1)[:, None, None])
     A = C * (F @ F.mT if wide else F.mT @ F).double()
     diag = A.diagonal(dim1=1, dim2=2)
-    diag += 1 + torch.finfo(X.dtype).eps * diag.sum(-1, keepdim=True)  # rounding must not make it indefinite
-    L = torch.linalg.cholesky(A)
+    diag += 1 + 10 * torch.finfo(X.dtype).eps * diag.sum(-1, keepdim=True)  # rounding must not make it indefinite
+    L, failed = torch.linalg.cholesky_ex(A)
+    if failed.any(): return _NONE[0]
     L = torch.linalg.solve_triangular(L, torch.eye(L.shape[-1], dtype=L.dtype, device=L.device), upper=False).to(X.dtype)
     if wide: return lambda r: r - C * ((((r @ F.mT) @ L.mT) @ L) @ F)
     return lambda r: (r @ L.mT) @ L
 
 # %% ../nbs/10_probes.ipynb #8e970e98
-def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-    "Solve H v = −g for every problem at once; returns v [cell, problem, k], u = X D v [cell, problem, example], steps taken."
+def _conjugate(g: torch.Tensor, hessian, pre, tol: float, steps: int):
+    "Solve H v = −g for all problems at once: v [cell, problem, k], u = X D v [cell, problem, example], steps, solved."
     v, u, r = torch.zeros_like(g), 0, -g
     p = z = pre(r)
-    rz = (r * z).sum(-1, keepdim=True)
-    stop = tol**2 * rz
-    taken = 0
-    while taken < steps and (live := rz > stop).any():
+    rz, gained, taken = (r * z).sum(-1, keepdim=True), 0, 0
+    live = rz > 0
+    while taken < steps and live.any():
         taken += 1
         Hp, Xp = hessian(p)
         a = torch.where(live, rz / (p * Hp).sum(-1, keepdim=True), 0)
         v, u, r = v + a * p, u + a * Xp, r - a * Hp
+        gained = gained + a * rz  # = gᵀH⁻¹g as far as v has solved it
         z = pre(r)
         new = (r * z).sum(-1, keepdim=True)
         p, rz = z + torch.where(live, new / rz, 0) * p, new
-    return v, u + g.new_zeros(()), taken
+        live = live & (rz > tol**2 * gained)  # what is left is at most rᵀr where there is no preconditioner, for H ⪰ I
+    return v, u + g.new_zeros(()), taken, ~live
 
 # %% ../nbs/10_probes.ipynb #04875f6e
 def _hessian(X: torch.Tensor, D: torch.Tensor, s: torch.Tensor, S: torch.Tensor, C: float, v: torch.Tensor):
@@ -151,42 +155,48 @@ def _hessian(X: torch.Tensor, D: torch.Tensor, s: torch.Tensor, S: torch.Tensor,
 # %% ../nbs/10_probes.ipynb #e0fd9503
 def _loss(u: torch.Tensor, w: torch.Tensor, y: torch.Tensor, m: torch.Tensor, C: float) -> torch.Tensor:
     "The objective [cell, problem, 1], summed in double precision so that small steps can be compared."
-    fit = (m * (torch.nn.functional.softplus(u) - y * u)).sum(-1, keepdim=True, dtype=torch.float64)
+    fit = (m * torch.nn.functional.softplus(u - 2 * y * u)).sum(-1, keepdim=True, dtype=torch.float64)
     return (w * w).sum(-1, keepdim=True, dtype=torch.float64) / 2 + C * fit
 
 # %% ../nbs/10_probes.ipynb #95f5ba03
-def _newton(X, D, y, m, C: float, w, b, tol: float, steps: int = 60):
-    "Minimise all problems of a cell from (w, b); returns w, b, u = scores [cell, problem, example], steps, converged [cell]."
+def _newton(X, D, y, m, C: float, w, b, pre, tol: float, most: int = 60):
+    "Minimise all problems from (w, b): w, b, u = scores [cell, problem, example], pre = (map, its steps), steps, done [cell]."
     u = (D * w) @ X.mT + b
-    f, effort, step, done = _loss(u, w, y, m, C), 99, 0, torch.zeros(len(X), dtype=torch.bool)
-    while step < steps and not done.all():
-        step += 1
+    f, steps, done, worth = _loss(u, w, y, m, C), 0, torch.zeros(len(X), dtype=torch.bool), _worth(X, len(m))
+    while steps < most and not done.all():
+        steps += 1
         p = torch.sigmoid(u)
         r, s = m * (p - y), m * p * (1 - p)
         S, R = s.sum(-1, keepdim=True).clamp_min(1e-30), r.sum(-1, keepdim=True)
-        if effort > 8: pre = _preconditioner(X, s.mean(1), C)
+        if pre[1] > worth: pre = _preconditioner(X, s.mean(1), C), 0
         g = w + C * (D * ((r - s * (R / S)) @ X))
-        dw, du, effort = _conjugate(g, partial(_hessian, X, D, s, S, C), pre, 10 * tol, 200)
-        db = -(R + (s * du).sum(-1, keepdim=True)) / S
+        dw, du, taken, solved = _conjugate(g, partial(_hessian, X, D, s, S, C), pre[0], 10 * tol if steps > 1 else .1, 300)
+        pre, db = (pre[0], taken), -(R + (s * du).sum(-1, keepdim=True)) / S
         decrement = C * R**2 / S - (g * dw).sum(-1, keepdim=True)
-        t, f = _damping(u, du + db, w, dw, y, m, C, f, decrement)
-        size = (w * w).sum(-1, keepdim=True) + C * (s * (u - b) ** 2).sum(-1, keepdim=True)
+        near = solved & (decrement <= tol**2 * ((w * w).sum(-1, keepdim=True) + C * (s * (u - b) ** 2).sum(-1, keepdim=True)))
+        t, f = _damping(u, du + db, w, dw, y, m, C, f, decrement, near)
         w, b, u = w + t * dw, b + t * db, u + t * (du + db)
-        done = ((decrement <= tol**2 * size) & (t == 1)).flatten(1).all(1)
-    return w, b, u, step, done
+        done = near.flatten(1).all(1) & (steps > 1)  # the first step is solved roughly
+    return w, b, u, pre, steps, done
 
 # %% ../nbs/10_probes.ipynb #7baf2d5e
-def _damping(u, du, w, dw, y, m, C: float, f, decrement) -> tuple[torch.Tensor, torch.Tensor]:
+def _worth(X: torch.Tensor, problems: int) -> float:
+    "How many conjugate steps a preconditioner for the next three or so of Newton's must save; X [cell, example, k]."
+    n, k = X.shape[1:]
+    return max(6., min(n, k) / (6 * problems) * (1 + 3 * min(n, k) ** 2 / (n * k)))
+
+# %% ../nbs/10_probes.ipynb #17704b69
+def _damping(u, du, w, dw, y, m, C: float, f, decrement, near) -> tuple[torch.Tensor, torch.Tensor]:
     "The largest of 1, ½, ¼ … at which the objective falls by Armijo's share of the promise (up to rounding), and that objective."
     t, slack = torch.ones_like(w[..., :1]), 8 * torch.finfo(u.dtype).eps * f.abs()
     for _ in range(40):
         fallen = _loss(u + t * du, w + t * dw, y, m, C)
-        bad = fallen > f - 1e-4 * t * decrement + slack
+        bad = ~near & (fallen > f - 1e-4 * t * decrement + slack)  # near the optimum a full step is right, and rounding rules f
         if not bad.any(): break
         t = torch.where(bad, t / 2, t)
     return t, fallen
 
-# %% ../nbs/10_probes.ipynb #562ae44c
+# %% ../nbs/10_probes.ipynb #614e38ed
 _BUDGET = 2**28  # bytes of working memory for a chunk of cells
 
 def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
@@ -196,17 +206,17 @@ def _chunks(shape: tuple, problems: int, Cs: int) -> list[slice]:
     size = max(1, min(4, _BUDGET // each, -(-cells // (os.cpu_count() or 1))))
     return [slice(i, i + size) for i in range(0, cells, size)]
 
-# %% ../nbs/10_probes.ipynb #614e38ed
+# %% ../nbs/10_probes.ipynb #4243d3ea
 def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], scale: bool, tol: float):
     "Scores [cell, C, problem, example] of a chunk along ascending `Cs`, each from the last one's optimum, and converged [cell]."
     Z, D = _design(X, m, scale)
-    w, b, ok, out = Z.new_zeros(len(Z), len(m), Z.shape[2]), Z.new_zeros(len(Z), len(m), 1), True, []
+    w, b, pre, ok, out = Z.new_zeros(len(Z), len(m), Z.shape[2]), Z.new_zeros(len(Z), len(m), 1), _NONE, True, []
     for C in Cs:
-        w, b, u, _, done = _newton(Z, D, y, m, C, w, b, tol)
+        w, b, u, pre, _, done = _newton(Z, D, y, m, C, w, b, pre, tol)
         out.append(u); ok = ok & done
     return torch.stack(out, 1), ok
 
-# %% ../nbs/10_probes.ipynb #4243d3ea
+# %% ../nbs/10_probes.ipynb #47d09d50
 def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float], scale: bool) -> torch.Tensor:
     "Scores of one chunk in single precision; cells that did not converge again in double precision."
     y, m = torch.as_tensor(np.asarray(y, np.float32)), torch.as_tensor(np.asarray(train, np.float32))
@@ -218,7 +228,7 @@ def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float],
         if not fine.all(): warnings.warn(f"{(~fine).sum()} probes stopped before their optimum", ConvergenceWarning, stacklevel=3)
     return out
 
-# %% ../nbs/10_probes.ipynb #47d09d50
+# %% ../nbs/10_probes.ipynb #2844a2e5
 def grid_scores(
     X: np.ndarray, # [cell, example, feature], any float type
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -239,7 +249,7 @@ def grid_scores(
         finally: pool.shutdown(cancel_futures=True)  # after an interrupt too, nothing goes on in the background
     return out
 
-# %% ../nbs/10_probes.ipynb #3c928854
+# %% ../nbs/10_probes.ipynb #6e7ccd54
 class LogisticProbe(ClassifierMixin, BaseEstimator):
     "Logistic regression at the exact optimum of ½‖w‖² + C Σ log-loss, intercept free; scores: higher = `classes_[1]`."
     def __init__(self,
@@ -257,7 +267,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         with _threads(1 if X.numel() < 2**20 else torch.get_num_threads()):
             Z, D = _design(X[None], m, self.scale)
             w, b = Z.new_zeros(1, 1, Z.shape[2]), Z.new_zeros(1, 1, 1)
-            w, b, u, steps, done = _newton(Z, D, y01, m, self.C, w, b, 1e-7, 200)
+            w, b, u, _, steps, done = _newton(Z, D, y01, m, self.C, w, b, _NONE, 1e-7, 200)
         if not done.all(): warnings.warn("the probe stopped before its optimum", ConvergenceWarning, stacklevel=2)
         w, b = _undo(X, y01, m, self.C, self.scale, D, w, u, b)
         self.coef_, self.intercept_, self.n_iter_ = w.numpy(), b.numpy(), np.array([steps])
@@ -281,7 +291,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-# %% ../nbs/10_probes.ipynb #6e7ccd54
+# %% ../nbs/10_probes.ipynb #917c4f79
 def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, torch.Tensor]:
     "Coefficients [1, feature] and intercept [1] for X as it came, from those of its design."
     mean = X.mean(0)
@@ -292,7 +302,7 @@ def _undo(X, y, m, C: float, scale: bool, D, w, u, b) -> tuple[torch.Tensor, tor
     else: w = w[0]
     return w, b.flatten() - w @ mean
 
-# %% ../nbs/10_probes.ipynb #917c4f79
+# %% ../nbs/10_probes.ipynb #62a9baa6
 def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     "X [example, feature], y [example] as 0 and 1, weights [1, example]; sets `classes_` and `n_features_in_`."
     if y is not None: _finite(X)
@@ -307,7 +317,7 @@ def _checked(probe, X, y, sample_weight) -> tuple[torch.Tensor, torch.Tensor, to
         raise ValueError(f"y holds one class only ({probe.classes_[seen].tolist()}): a probe needs examples of both")
     return torch.tensor(X), torch.tensor(y01.astype(np.float64)), torch.tensor(m)[None]
 
-# %% ../nbs/10_probes.ipynb #62a9baa6
+# %% ../nbs/10_probes.ipynb #005a4db3
 def _finite(X) -> None:
     "Say how many values are NaN or infinite, and where the first is."
     X = np.asarray(X)
@@ -319,7 +329,7 @@ def _finite(X) -> None:
     kind = "NaN" if np.isnan(value) else "infinity"
     raise ValueError(f"X holds {len(bad)} NaN or infinite values, the first ({kind}) at {place}: drop those examples first")
 
-# %% ../nbs/10_probes.ipynb #cb6d7214
+# %% ../nbs/10_probes.ipynb #011aa1c4
 def group_folds(
     y: np.ndarray, # [example], true or 1 for a correct answer
     groups: np.ndarray | None, # [example]; None = every example its own
@@ -338,7 +348,7 @@ def group_folds(
     for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups)): out[held] = k
     return out
 
-# %% ../nbs/10_probes.ipynb #011aa1c4
+# %% ../nbs/10_probes.ipynb #fa42adb5
 class ProbeGrid(BaseEstimator):
     "Cross-validated logistic probes for many cells and values of C at once."
     def __init__(self,
@@ -363,7 +373,7 @@ class ProbeGrid(BaseEstimator):
         self.auc_ = auc(self.scores_, y, self.folds_)  # [cell, C]
         return self
 
-# %% ../nbs/10_probes.ipynb #fa42adb5
+# %% ../nbs/10_probes.ipynb #d2f513ba
 def _checked_grid(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "X [cell, example, feature] finite, y [example] as booleans, the two classes."
     X, (classes, y01) = np.asarray(X), np.unique(np.asarray(y), return_inverse=True)
