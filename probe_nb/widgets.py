@@ -171,7 +171,9 @@ def best(self: Explorer):
 def _draw(self: Explorer):
     "The map anew: another metric, other layers or positions"
     if self.pmap is None or self._quiet: return
-    self._mark_chips()
+    self._quiet = True # the buttons as the trait says
+    for chip in self._each: chip.value = chip.description in self.positions
+    self._quiet = False
     for column in self._aside: column.layout.display = ""
     shown = self.shown()
     empty = 0 in shown.sizes.values()
@@ -231,13 +233,6 @@ def _chips(self: Explorer):
 def _pressed(self: Explorer):
     "A position was switched on or off"
     if not self._quiet: self.positions = [chip.description for chip in self._each if chip.value]
-
-@patch
-def _mark_chips(self: Explorer):
-    "The buttons as the trait says"
-    self._quiet = True
-    for chip in self._each: chip.value = chip.description in self.positions
-    self._quiet = False
 
 # %% ../nbs/45_widgets.ipynb #c5c71844
 @patch

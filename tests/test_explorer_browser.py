@@ -50,7 +50,9 @@ def test_map_is_live_offline_and_stays_when_the_kernel_is_gone(lab, tmp_path):
     lab.page.wait_for_selector(cell, timeout=60_000)
     picture(lab, "map_reopened")
     lab.dark()
+    lab.page.wait_for_selector("#jupyterlab-splash", state="detached")
     picture(lab, "map_dark")
+    lab.dark(False)
 
 
 STUDY = """from probe_nb.all import *
