@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -259,10 +260,11 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.C, self.scale = C, scale
 
     def fit(self,
-        X, # [example, feature]
-        y, # [example], two classes; the greater is what high scores mean
-        sample_weight=None, # [example]; weight 2 is the same as the row twice
-    ):
+        X: ArrayLike, # [example, feature]
+        y: ArrayLike, # [example], two classes; the greater is what high scores mean
+        sample_weight: ArrayLike | None = None, # [example]; weight 2 is the same as the row twice
+    ) -> "LogisticProbe": # itself
+        "Find `coef_` [1, feature] and `intercept_` [1]."
         X, y01, m = _checked(self, X, y, sample_weight)
         with _threads(1 if X.numel() < 2**20 else torch.get_num_threads()):
             Z, D = _design(X[None], m, self.scale)
@@ -273,16 +275,25 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.coef_, self.intercept_, self.n_iter_ = w.numpy(), b.numpy(), np.array([steps])
         return self
 
-    def decision_function(self, X) -> np.ndarray:
+    def decision_function(self,
+        X: ArrayLike, # [example, feature]
+    ) -> np.ndarray: # [example]
+        "Scores; above 0 the greater class is more likely."
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return (X @ self.coef_.T + self.intercept_).ravel()
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self,
+        X: ArrayLike, # [example, feature]
+    ) -> np.ndarray: # [example], of `classes_`
+        "The more likely class."
         high = self.decision_function(X) > 0
         return self.classes_[high.astype(int)]
 
-    def predict_proba(self, X) -> np.ndarray: # [example, 2], columns as `classes_`
+    def predict_proba(self,
+        X: ArrayLike, # [example, feature]
+    ) -> np.ndarray: # [example, 2], columns as `classes_`
+        "The chance of each class, as the probe sees it."
         p = expit(self.decision_function(X))
         return np.stack([1 - p, p], 1)
 
@@ -363,7 +374,8 @@ class ProbeGrid(BaseEstimator):
         X: np.ndarray, # [cell, example, feature]
         y: np.ndarray, # [example], two classes; the greater is what high scores mean
         groups: np.ndarray | None = None, # [example], never split between folds; None = every example its own
-    ):
+    ) -> "ProbeGrid": # itself
+        "Find `auc_` [cell, C], `scores_` [cell, C, example] out of fold and `folds_` [example]."
         X, y, self.classes_ = _checked_grid(X, y)
         self.folds_ = group_folds(y, groups, self.folds, self.seed)
         train = np.arange(self.folds)[:, None] != self.folds_
