@@ -125,7 +125,7 @@ def lab(args):
     "JupyterLab at the first tutorial."
     os.chdir(ROOT)
     root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    become(sys.executable, "-m", "jupyterlab", *root, *args, TUTORIAL)
+    become(sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *root, *args, ROOT / TUTORIAL)
 
 
 def test(args):

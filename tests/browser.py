@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ def wait_for_server(url, process, log, seconds=120):
     "Until `url` answers; a server that ended or stays silent fails with its log."
     for _ in range(seconds * 2):
         try: return urllib.request.urlopen(url, timeout=5).read()
+        except urllib.error.HTTPError as e: pytest.fail(f"{url}: {e}")
         except OSError: time.sleep(0.5)
         if process.poll() is not None: break
     pytest.fail(f"no answer from {url}\n{log.read_text(errors='replace')[-3000:]}")

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from browser import FOLDERS, TOKEN, free_port, wait_for_server
@@ -43,16 +45,23 @@ def test_first_tutorial_draws_a_live_map(lab):
 
 
 def test_dev_py_lab_opens_the_first_tutorial(tmp_path):
-    port, log = free_port(), tmp_path / "log.txt"
-    env = os.environ | {name: str(tmp_path) for name in FOLDERS}
-    command = [sys.executable, ROOT / "dev.py", "lab", "--no-browser", f"--port={port}", "--ServerApp.port_retries=0",
+    "What a browser would be told to open; here the browser is a script that writes it down."
+    script = "import sys, pathlib; pathlib.Path(__file__).with_name('opened').write_text(sys.argv[1])"
+    (tmp_path / "browser.py").write_text(script)
+    port, log, opened = free_port(), tmp_path / "log.txt", tmp_path / "opened"
+    env = os.environ | {name: str(tmp_path) for name in FOLDERS} | {"BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    command = [sys.executable, ROOT / "dev.py", "lab", f"--port={port}", "--ServerApp.port_retries=0",
                f"--IdentityProvider.token={TOKEN}"]
+    content = f"http://127.0.0.1:{port}/api/contents/nbs/tutorials/{TUTORIAL.name}?token={TOKEN}&content=0"
     with open(log, "w") as out, subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env) as process:
         try:
-            content = f"http://127.0.0.1:{port}/api/contents/nbs/tutorials/{TUTORIAL.name}?token={TOKEN}&content=0"
             wait_for_server(content, process, log)
-            assert f"/lab/tree/nbs/tutorials/{TUTORIAL.name}" in log.read_text()
+            for _ in range(100):
+                if opened.exists() and opened.read_text(): break
+                time.sleep(0.1)
+            page = Path(opened.read_text().removeprefix("file://")).read_text()
         finally: process.terminate()
+    assert f"/lab/tree/nbs/tutorials/{TUTORIAL.name}" in page
 
 
 @pytest.mark.slow
