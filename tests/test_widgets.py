@@ -227,7 +227,7 @@ def test_run_makes_the_variant_that_is_asked_for_from_the_first_study(explorer):
     assert explorer.wait(30).study.lm_name == "my/model" and explorer.home.made == [dict(lm="my/model")]
     explorer.questions = "more.csv"
     explorer.run()
-    assert explorer.wait(30).home.made[1:] == [dict(lm="my/model", questions="more.csv")], "from the first study, not from the last"
+    assert explorer.wait(30).home.made[1:] == [dict(lm="my/model", questions="more.csv")], "from the first study"
     explorer.model = explorer.questions = "demo"
     explorer.run()
     assert explorer.wait(30).study is explorer.home, "back to the folder it came from, not to a copy"
