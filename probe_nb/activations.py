@@ -61,7 +61,8 @@ def read_sites(lm:LM, # the model
     kept, where = {}, {}
     def keep(layer, side, args, out):
         v = _value(args, out, side)
-        if v.device not in where: where[v.device] = torch.as_tensor(start, device=v.device), torch.as_tensor(stop, device=v.device)
+        if v.device not in where:
+            where[v.device] = torch.as_tensor(start, device=v.device), torch.as_tensor(stop, device=v.device)
         kept[layer] = gather(v.reshape(len(rows), n, -1), *where[v.device], pool).to("cpu", non_blocking=True)
     def end(*_): raise _Stop
     taps = [(layer, *lm.tap(site, layer)) for layer in layers]
@@ -86,41 +87,55 @@ class _Plan:
     coords: dict # example, position, layer
     attrs: dict # site, model, revision, fingerprint
 
+def _check_positions(ans, pos):
+    "Refuse positions of other answers, and those that are named twice."
+    foreign = sorted(set(pos["example"]) - set(ans["example"]))
+    if foreign:
+        raise ValueError(f"{len(foreign)} examples of the positions are not among the answers (the first: {foreign[0]}): "
+                         "use positions(ans) of the same table")
+    twice = pos[pos.duplicated(["example", "position"])]
+    if len(twice): raise ValueError(f"example {twice['example'].iloc[0]} has the position {twice['position'].iloc[0]!r} twice")
+
+# %% ../nbs/05_activations.ipynb #e79a6e49
 def _plan(lm, ans, pos, site, layers) -> _Plan:
     "Join answers and positions, and check that they and the model belong together."
     check_model(lm, ans)
     layers = list(range(lm.n_layers)) if layers is None else [int(i) for i in layers]
     if not layers or len(set(layers)) < len(layers): raise ValueError(f"layers={layers}: name at least one layer, and each once")
     for i in layers: lm.tap(site, i)
-    foreign = sorted(set(pos["example"]) - set(ans["example"]))
-    if foreign: raise ValueError(f"{len(foreign)} examples of the positions are not among the answers (the first: {foreign[0]}): use positions(ans) of the same table")
-    labels = list(dict.fromkeys(pos["position"]))
-    table = pos.set_index(["example", "position"])
-    if table.index.has_duplicates: raise ValueError(f"example {table.index[table.index.duplicated()][0][0]} has the position {table.index[table.index.duplicated()][0][1]!r} twice")
-    wide = lambda c: table[c].astype("Float64").unstack()[labels].reindex(ans["example"]).to_numpy(float, na_value=-1).astype(np.int64)
+    _check_positions(ans, pos)
+    labels, table = list(dict.fromkeys(pos["position"])), pos.set_index(["example", "position"])
+    def wide(column):
+        "[example, position] in the order of the answers, -1 where missing."
+        found = table[column].astype("Float64").unstack()[labels].reindex(ans["example"])
+        return found.to_numpy(float, na_value=-1).astype(np.int64)
     pool = pos.drop_duplicates("position").set_index("position")["pool"][labels].tolist()
     ids = [list(p) + list(a) for p, a in zip(ans["prompt_ids"], ans["answer_ids"])]
     start, stop = wide("start"), wide("stop")
-    said = json.dumps([lm.name, lm.revision, site, layers, labels, pool, ids, start.tolist(), stop.tolist(), ans["example"].tolist()])
-    return _Plan([[int(t) for t in r] for r in ids], start, stop, pool, dict(example=ans["example"].to_numpy(np.int64), position=np.array(labels, object), layer=np.array(layers)),
-                 dict(site=site, model=lm.name, revision=lm.revision, fingerprint=hashlib.sha256(said.encode()).hexdigest()[:16]))
+    said = json.dumps([lm.name, lm.revision, site, layers, labels, pool, ids,
+                       start.tolist(), stop.tolist(), ans["example"].tolist()])
+    coords = dict(example=ans["example"].to_numpy(np.int64), position=np.array(labels, object), layer=np.array(layers))
+    attrs = dict(site=site, model=lm.name, revision=lm.revision, fingerprint=hashlib.sha256(said.encode()).hexdigest()[:16])
+    return _Plan([[int(t) for t in r] for r in ids], start, stop, pool, coords, attrs)
 
-# %% ../nbs/05_activations.ipynb #e79a6e49
+# %% ../nbs/05_activations.ipynb #c5c71844
 def _read_block(lm, plan:_Plan, rows:np.ndarray, token_budget) -> torch.Tensor:
     "The activations of some rows, batched by length, in their own order."
     out = [None]*len(rows)
     def read(batch):
         at = rows[batch]
-        h = read_sites(lm, [plan.ids[i] for i in at], plan.start[at], plan.stop[at], plan.pool, plan.attrs["site"], plan.coords["layer"].tolist())
+        h = read_sites(lm, [plan.ids[i] for i in at], plan.start[at], plan.stop[at], plan.pool,
+                       plan.attrs["site"], plan.coords["layer"].tolist())
         for i, row in zip(batch, h): out[i] = row
     for b in batches([len(plan.ids[i]) for i in rows], token_budget): in_halves(read, b)
     return torch.stack(out)
 
-# %% ../nbs/05_activations.ipynb #f34f19fe
+# %% ../nbs/05_activations.ipynb #8e970e98
 class _Decoded(BackendArray):
     "A stored array that is read as float32, piece by piece."
     def __init__(self, array): self.array, self.shape, self.dtype = array, array.shape, np.dtype("float32")
-    def __getitem__(self, key): return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+    def __getitem__(self, key):
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
     def _read(self, key):
         raw = np.asarray(self.array[key])
         return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw.astype(np.float32)
@@ -129,7 +144,7 @@ def _numpy(h:torch.Tensor) -> np.ndarray:
     "As stored: bfloat16 as its bits."
     return h.contiguous().view(torch.uint16).numpy() if h.dtype == torch.bfloat16 else h.numpy()
 
-# %% ../nbs/05_activations.ipynb #8e970e98
+# %% ../nbs/05_activations.ipynb #04875f6e
 def _check_room(path:Path, plan:_Plan, h:torch.Tensor):
     "Refuse what cannot fit before anything is written; `h` tells the type and the width."
     need, free = len(plan.ids)*h[0].numel()*h.element_size(), shutil.disk_usage(path.parent).free
@@ -142,41 +157,51 @@ def _create(path:Path, plan:_Plan, h:torch.Tensor, block:int):
     xr.Dataset(coords=plan.coords, attrs=plan.attrs).to_zarr(path, mode="w", consolidated=False)
     kind = "uint16" if h.dtype == torch.bfloat16 else str(h.dtype).removeprefix("torch.")
     group = zarr.open_group(path)
-    group.create_array("acts", shape=shape, dtype=kind, chunks=(block, 1, 1, shape[3]), shards=(block, *shape[1:]), compressors=None,
-                       fill_value=0, dimension_names=("example", "position", "layer", "feature"), attributes=dict(torch_dtype=str(h.dtype)))
-    group.create_array("done", shape=(-(-shape[0]//block),), chunks=(1,), dtype="uint8", fill_value=0, dimension_names=("block",), attributes=dict(rows=block))
+    group.create_array("acts", shape=shape, dtype=kind, chunks=(block, 1, 1, shape[3]), shards=(block, *shape[1:]),
+                       compressors=None, fill_value=0, dimension_names=("example", "position", "layer", "feature"),
+                       attributes=dict(torch_dtype=str(h.dtype)))
+    group.create_array("done", shape=(-(-shape[0]//block),), chunks=(1,), dtype="uint8", fill_value=0,
+                       dimension_names=("block",), attributes=dict(rows=block))
     return group
 
+# %% ../nbs/05_activations.ipynb #e0fd9503
 def _resume(path:Path, plan:_Plan):
     "The store that is there already, if it is for the same plan; None when there is none."
     if not (path/"zarr.json").exists(): return None
     group = zarr.open_group(path)
     if group.attrs.get("fingerprint") != plan.attrs["fingerprint"]:
-        raise ValueError(f"{path} holds other activations (of {group.attrs.get('model')}, site {group.attrs.get('site')}, other answers or positions): "
-                         "use another folder, or delete that one")
+        raise ValueError(f"{path} holds other activations (of {group.attrs.get('model')}, site {group.attrs.get('site')}, "
+                         "other answers or positions): use another folder, or delete that one")
     return group if "done" in group and "acts" in group else None
 
-# %% ../nbs/05_activations.ipynb #04875f6e
+# %% ../nbs/05_activations.ipynb #c3c5b5b7
 def open_acts(path:str|Path # a folder that `extract` wrote
              ) -> xr.DataArray: # [example, position, layer, feature], read from disk piece by piece
     "Open stored activations."
     path = Path(path)
-    if not (path/"zarr.json").exists(): raise FileNotFoundError(f"no activations at {path}: extract(lm, ans, pos, path=…) writes them")
-    group, labels = zarr.open_group(path, mode="r"), xr.open_zarr(path, consolidated=False, drop_variables=["acts", "done"]).load()
+    if not (path/"zarr.json").exists():
+        raise FileNotFoundError(f"no activations at {path}: extract(lm, ans, pos, path=…) writes them")
+    group = zarr.open_group(path, mode="r")
+    labels = xr.open_zarr(path, consolidated=False, drop_variables=["acts", "done"]).load()
     done = np.asarray(group["done"][:])
-    if not done.all(): raise ValueError(f"{path} holds {int(done.sum())} of {len(done)} blocks: run the same extract again, it goes on where it stopped")
-    return _label(xr.Variable(group["acts"].metadata.dimension_names, indexing.LazilyIndexedArray(_Decoded(group["acts"]))), dict(labels.coords), dict(labels.attrs))
+    if not done.all():
+        raise ValueError(f"{path} holds {int(done.sum())} of {len(done)} blocks: "
+                         "run the same extract again, it goes on where it stopped")
+    data = xr.Variable(group["acts"].metadata.dimension_names, indexing.LazilyIndexedArray(_Decoded(group["acts"])))
+    return _label(data, dict(labels.coords), dict(labels.attrs))
 
-# %% ../nbs/05_activations.ipynb #e0fd9503
+# %% ../nbs/05_activations.ipynb #95f5ba03
 def _label(data:xr.Variable, coords:dict, attrs:dict) -> xr.DataArray:
     "Name the axes; per-head activations say which head and which of its features."
-    out = xr.DataArray(data, coords={k: (k, np.asarray(v, object) if k == "position" else np.asarray(v)) for k, v in coords.items() if k in ("example", "position", "layer")}, name="acts", attrs=attrs)
+    named = {k: (k, np.asarray(v, object) if k == "position" else np.asarray(v))
+             for k, v in coords.items() if k in ("example", "position", "layer")}
+    out = xr.DataArray(data, coords=named, name="acts", attrs=attrs)
     if (heads := attrs.get("n_heads")):
         head, index = np.divmod(np.arange(out.sizes["feature"]), out.sizes["feature"]//heads)
         out = out.assign_coords(head=("feature", head), index=("feature", index))
     return out
 
-# %% ../nbs/05_activations.ipynb #95f5ba03
+# %% ../nbs/05_activations.ipynb #17704b69
 def extract(lm:LM, # the model that gave the answers
             ans:pd.DataFrame, # answers
             pos:pd.DataFrame, # their positions, as `positions` gives them
@@ -202,7 +227,7 @@ def extract(lm:LM, # the model that gave the answers
     if path is not None: return open_acts(path)
     return _label(xr.Variable(("example", "position", "layer", "feature"), torch.cat(parts).numpy()), plan.coords, plan.attrs)
 
-# %% ../nbs/05_activations.ipynb #7baf2d5e
+# %% ../nbs/05_activations.ipynb #562ae44c
 def _write(store, path, plan, k, rows, h, block):
     "Write a block, then mark it; the first makes the store."
     if store is None:
@@ -213,5 +238,6 @@ def _write(store, path, plan, k, rows, h, block):
         store["acts"][rows[0]:rows[-1] + 1] = _numpy(h)
         store["done"][k] = 1
     except OSError as e:
-        raise OSError(f"block {k} of the activations could not be written ({e.strerror or e}): make room and run the same again, what is written is kept") from e
+        raise OSError(f"block {k} of the activations could not be written ({e.strerror or e}): "
+                      "make room and run the same again, what is written is kept") from e
     return store

@@ -7,7 +7,7 @@ __all__ = ['encode_prompts', 'batches', 'in_halves', 'token_logprobs', 'answer',
 
 # %% ../nbs/02_answers.ipynb #6526c3a4
 import hashlib
-import json
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -42,7 +42,8 @@ def encode_prompts(lm:LM, # whose tokenizer and template to use
     if prompt == "chat" and not getattr(tok, "chat_template", None):
         raise ValueError(f"{lm.name}'s tokenizer has no chat template: use prompt=\"base\" or a text with {{question}} in it")
     if prompt not in ("chat", "base") and "{question}" not in prompt:
-        raise ValueError(f"prompt={prompt!r} leaves the question out: use \"auto\", \"chat\", \"base\" or a text with {{question}} in it")
+        raise ValueError(f"prompt={prompt!r} leaves the question out: "
+                         "use \"auto\", \"chat\", \"base\" or a text with {question} in it")
     form = {"chat": "{question}", "base": BASE}.get(prompt, prompt)
     texts = [_prompt_text(form, q, c) for q, c in zip(questions["question"], questions.get("context", [None]*len(questions)))]
     if prompt != "chat": return [_one_bos(tok(t)["input_ids"], tok.bos_token_id) for t in texts]
@@ -69,7 +70,9 @@ def in_halves(f:Callable, # takes a batch of indices
     "Call `f(batch)`, on halves of it when memory runs out."
     try: return [f(batch)]
     except torch.OutOfMemoryError:
-        if len(batch) == 1: raise MemoryError("one answer alone does not fit into the device's memory: use a shorter max_new_tokens or a smaller model") from None
+        if len(batch) == 1:
+            raise MemoryError("one answer alone does not fit into the device's memory: "
+                              "use a shorter max_new_tokens or a smaller model") from None
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     return in_halves(f, batch[:len(batch)//2]) + in_halves(f, batch[len(batch)//2:])
 
@@ -165,7 +168,8 @@ def token_logprobs(lm:LM, # the model to ask
         ids, mask = _left_pad(rows, lm.tokenizer.pad_token_id or 0, lm.device)
         place = (mask.cumsum(1) - 1).clamp(min=0)
         n = max(len(answers[i]) for i in batch)
-        with lm.reading() as model: logits = model(ids, attention_mask=mask, **_positions_of(model, place), logits_to_keep=n + 1).logits
+        with lm.reading() as model:
+            logits = model(ids, attention_mask=mask, **_positions_of(model, place), logits_to_keep=n + 1).logits
         logp = _chosen(model, logits[:, -n-1:-1].float(), ids[:, -n:]).tolist() if n else [[]]*len(batch)
         for i, row in zip(batch, logp): out[i] = row[len(row) - len(answers[i]):]
     lengths = [len(p) + len(a) for p, a in zip(prompts, answers)]
@@ -183,7 +187,6 @@ def _chosen(model, logits, # [row, token, vocabulary]
 
 def _positions_of(model, place) -> dict:
     "`position_ids` for models that take them; others count from the mask or not at all."
-    import inspect
     return {"position_ids": place} if "position_ids" in inspect.signature(model.forward).parameters else {}
 
 # %% ../nbs/02_answers.ipynb #7baf2d5e
@@ -226,23 +229,32 @@ def answer(lm:LM, # the model to ask
     from probe_nb.questions import check_questions
     qs = check_questions(qs)
     prompts = encode_prompts(lm, qs, prompt)
-    settings = dict(prompt=prompt, seed=seed, n_samples=n_samples, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k)
-    if given is not None: return _table(lm, qs, prompts, _read_given(lm, prompts, given, prompt, token_budget, progress), 1, settings | dict(given=True))
-    rows = [(i, s) for i in range(len(qs)) for s in range(n_samples + 1)]
-    said, ends = [None]*len(rows), _ends(lm, prompt)
-    def ask(batch):
-        seeds = [_seed(seed, qs["id"].iloc[rows[r][0]], rows[r][1]) for r in batch]
-        out = _generate(lm, [prompts[rows[r][0]] for r in batch], seeds, ends, max_new_tokens, temperature, top_p, top_k)
-        for r, o in zip(batch, out): said[r] = o
-    lengths = [len(prompts[i]) + max_new_tokens for i, _ in rows]
-    for b in track(batches(lengths, token_budget), desc="answering", progress=progress): in_halves(ask, b)
-    return _table(lm, qs, [prompts[i] for i, _ in rows], said, n_samples + 1, settings)
+    settings = dict(prompt=prompt, seed=seed, n_samples=n_samples, max_new_tokens=max_new_tokens,
+                    temperature=temperature, top_p=top_p, top_k=top_k)
+    if given is not None:
+        said = _read_given(lm, prompts, given, prompt, token_budget, progress)
+        return _table(lm, qs, prompts, said, 1, settings | dict(given=True))
+    rows = [(p, _seed(seed, id, s)) for p, id in zip(prompts, qs["id"]) for s in range(n_samples + 1)]
+    return _table(lm, qs, [p for p, _ in rows], _say(lm, rows, settings, token_budget, progress), n_samples + 1, settings)
 
 # %% ../nbs/02_answers.ipynb #562ae44c
+def _say(lm, rows:list[tuple], settings:dict, token_budget, progress) -> list[tuple[list[int], list[float]]]:
+    "Answer ids and their log-probabilities for each row (prompt ids, seed), batched by length."
+    said, ends = [None]*len(rows), _ends(lm, settings["prompt"])
+    how = {k: settings[k] for k in ("max_new_tokens", "temperature", "top_p", "top_k")}
+    def ask(batch):
+        prompts, seeds = zip(*(rows[r] for r in batch))
+        for r, o in zip(batch, _generate(lm, prompts, seeds, ends, **how)): said[r] = o
+    lengths = [len(p) + settings["max_new_tokens"] for p, _ in rows]
+    for b in track(batches(lengths, token_budget), desc="answering", progress=progress): in_halves(ask, b)
+    return said
+
+# %% ../nbs/02_answers.ipynb #614e38ed
 def _read_given(lm, prompts, texts, prompt, token_budget, progress):
     "Ids and log-probabilities of answers that were written elsewhere."
     texts = list(texts)
-    if len(texts) != len(prompts): raise ValueError(f"{len(texts)} given answers for {len(prompts)} questions: give one a question, in their order")
+    if len(texts) != len(prompts):
+        raise ValueError(f"{len(texts)} given answers for {len(prompts)} questions: give one a question, in their order")
     if (bad := [i for i, t in enumerate(texts) if not isinstance(t, str) or not t.strip()]):
         raise ValueError(f"given answer {bad[0]} is empty ({len(bad)} such): drop its question, or give the text")
     base = prompt == "base" or prompt == "auto" and not getattr(lm.tokenizer, "chat_template", None)
@@ -250,14 +262,15 @@ def _read_given(lm, prompts, texts, prompt, token_budget, progress):
     ids = [lm.tokenizer((" " if base else "") + t.strip(), add_special_tokens=False)["input_ids"] + end for t in texts]
     return list(zip(ids, token_logprobs(lm, prompts, ids, token_budget, progress)))
 
-# %% ../nbs/02_answers.ipynb #6e7ccd54
+# %% ../nbs/02_answers.ipynb #917c4f79
 def check_model(lm:LM, # the model that is asked to go on
                 ans:pd.DataFrame # answers, as `answer` gives them
                ) -> None:
     "Answers carry the name of the model that gave them; another model's tokens mean something else."
     lacks = [c for c in ("example", "prompt_ids", "answer_ids") if c not in ans]
     if lacks: raise ValueError(f"the answers lack the column {', '.join(map(repr, lacks))}: they come from answer(lm, qs)")
-    if ans["example"].duplicated().any(): raise ValueError(f"example {ans.loc[ans['example'].duplicated(), 'example'].iloc[0]} stands twice in the answers")
+    twice = ans.loc[ans["example"].duplicated(), "example"]
+    if len(twice): raise ValueError(f"example {twice.iloc[0]} stands twice in the answers")
     theirs = (ans.attrs.get("model", lm.name), ans.attrs.get("revision", lm.revision))
     if theirs != (lm.name, lm.revision):
         raise ValueError(f"these answers are {theirs[0]}'s (revision {theirs[1] or 'unknown'}), not {lm.name}'s "

@@ -23,6 +23,7 @@ def _normal(text:str) -> tuple[str, list[int]]:
             where.append(i)
     return "".join(out), where
 
+# %% ../nbs/03_judges.ipynb #62840281
 _NO_SPACES = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 
 def _pattern(phrase:str) -> re.Pattern|None:
@@ -33,8 +34,10 @@ def _pattern(phrase:str) -> re.Pattern|None:
     spelt = lambda w: w[-1].isalnum()
     gaps = ["", *(r"[\s\W_]{1,3}" if spelt(a) and spelt(b) else r"\s{0,2}" for a, b in zip(words, words[1:]))]
     body = "".join(gap + _word(w) for gap, w in zip(gaps, words))
-    before = "" if re.match(f"[{_NO_SPACES}]", words[0]) else r"(?<![\w])" + (r"(?<!\d[.,])(?<!(?<!\w)-)" if words[0][0].isdigit() else "")
-    after = "" if re.search(f"[{_NO_SPACES}]$", words[-1]) else r"(?![\w])" + (r"(?![.,]\d)" if number else "")
+    before = "" if re.match(f"[{_NO_SPACES}]", words[0]) else r"(?<![\w])"
+    after = "" if re.search(f"[{_NO_SPACES}]$", words[-1]) else r"(?![\w])"
+    if before and words[0][0].isdigit(): before += r"(?<!\d[.,])(?<!(?<!\w)-)"
+    if after and number: after += r"(?![.,]\d)"
     return re.compile(before + body + after)
 
 def _word(word:str) -> str:
@@ -43,11 +46,11 @@ def _word(word:str) -> str:
     digits = word.replace(",", "")
     return "".join(d + (",?" if (len(digits) - i - 1) % 3 == 0 and i < len(digits) - 1 else "") for i, d in enumerate(digits))
 
-# %% ../nbs/03_judges.ipynb #62840281
+# %% ../nbs/03_judges.ipynb #56d4aca5
 def find_mentions(text:str, # any text
                   phrases:str|list[str] # what to look for
-                 ) -> list[tuple[int, int, str]]: # (start, stop, phrase) in characters of `text`, in order; the longest of those that overlap
-    "Where `text` mentions each phrase, as whole words on normalised text."
+                 ) -> list[tuple[int, int, str]]: # (start, stop, phrase) in characters of `text`, in order
+    "Where `text` mentions each phrase, as whole words on normalised text; the longest of those that overlap."
     norm, where = _normal(text)
     found = []
     for p in [phrases] if isinstance(phrases, str) else phrases:
@@ -58,10 +61,13 @@ def find_mentions(text:str, # any text
         if m[0] >= stop: kept, stop = [*kept, m], m[1]
     return kept
 
-# %% ../nbs/03_judges.ipynb #74c8413d
-_REFUSAL = re.compile(r"\b(i|we) (do not|don't|cannot|can't|could not|couldn't|am not|am unable|have no) (really |quite |actually )?"
-                      r"(know|say|tell|sure|able|answer|recall|remember|provide|certain|to|idea|information)|\bno idea\b|\b(nobody|no one) knows\b"
-                      r"|\b(unknown|not sure|unsure|no answer|cannot answer|unable to answer|i am sorry|i'm sorry|i'm not sure|as an ai)\b")
+# %% ../nbs/03_judges.ipynb #fbe066a5
+_REFUSAL = re.compile(r"\b(i|we) (do not|don't|cannot|can't|could not|couldn't|am not|am unable|have no) "
+                      r"(really |quite |actually )?"
+                      r"(know|say|tell|sure|able|answer|recall|remember|provide|certain|to|idea|information)"
+                      r"|\bno idea\b|\b(nobody|no one) knows\b"
+                      r"|\b(unknown|not sure|unsure|no answer|cannot answer|unable to answer"
+                      r"|i am sorry|i'm sorry|i'm not sure|as an ai)\b")
 
 def _by_words(row) -> bool|None:
     "Whole words: the first option named, or any alias of the gold answer."
@@ -74,7 +80,7 @@ def _by_substring(row) -> bool|None:
     "The published code's rule: any alias is a substring, letters inside words included."
     return any(g.lower() in row["answer"].lower() for g in row["gold"])
 
-# %% ../nbs/03_judges.ipynb #fbe066a5
+# %% ../nbs/03_judges.ipynb #b4f4c709
 def judge(ans:pd.DataFrame, # answers: `answer`, `gold` and, where there are, `options`
           rule:str|Callable="words" # "words", "paper" (substring), or f(row) → True, False or None (a refusal)
          ) -> pd.DataFrame: # a copy with `correct` (boolean; NA: a refusal) and `outcome` (correct, wrong, refused, unjudged)
@@ -93,7 +99,7 @@ def judge(ans:pd.DataFrame, # answers: `answer`, `gold` and, where there are, `o
     out.loc[~said & out["correct"].isna(), "outcome"] = "unjudged"
     return out
 
-# %% ../nbs/03_judges.ipynb #b4f4c709
+# %% ../nbs/03_judges.ipynb #b6149bb9
 def _lists(row:dict) -> dict:
     "A row whose gold and options are lists, also after a trip to disk."
     as_list = lambda v: [v] if isinstance(v, str) else list(v) if hasattr(v, "__len__") else v

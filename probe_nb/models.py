@@ -72,7 +72,8 @@ def _last_matrix(model, block, part) -> str|None:
 
 def _has_experts(parts:dict) -> bool:
     "Do several matrices stand side by side where one would do?"
-    return any(p.ndim > 2 for m in parts.values() for p in m.parameters()) or any(isinstance(m, nn.ModuleList) for p in parts.values() for m in p.modules())
+    stacked = any(p.ndim > 2 for m in parts.values() for p in m.parameters())
+    return stacked or any(isinstance(m, nn.ModuleList) for p in parts.values() for m in p.modules())
 
 # %% ../nbs/00_models.ipynb #c5c71844
 @torch.inference_mode()
@@ -82,7 +83,9 @@ def find_sites(model:nn.Module # any causal language model
     block = find_blocks(model)[0]
     (attn, mlp), sites = _parts(block), {"resid": ("", "out")}
     if mlp: sites |= {"mlp_in": (next(iter(mlp)), "in"), "mlp_out": (list(mlp)[-1], "out")}
-    if mlp and not _has_experts(mlp) and (act := _last_matrix(model, block, nn.ModuleList(mlp.values()))): sites["mlp_act"] = (act, "in")
+    if mlp and not _has_experts(mlp):
+        down = _last_matrix(model, block, nn.ModuleList(mlp.values()))
+        if down: sites["mlp_act"] = (down, "in")
     if attn: sites["attn_out"] = (next(iter(attn)), "out")
     if attn and mlp and (proj := _last_matrix(model, block, next(iter(attn.values())))): sites["head"] = (proj, "in")
     return sites
@@ -92,21 +95,32 @@ def find_sites(model:nn.Module # any causal language model
 class LM:
     "A causal language model with its tokenizer, and where to listen to it."
     model: nn.Module # Hugging Face causal language model
-    tokenizer: object # its tokenizer
+    tokenizer: object = field(repr=False) # its tokenizer; its own repr tells where on this machine it lies
     name: str # "demo", a hub id, a folder's path, or the class of an object
     revision: str = "" # commit or hash of the weights; "" when unknown
     sites: dict = field(default_factory=dict, repr=False) # site → (module's name within a block, "in" or "out")
 
     @property
-    def blocks(self): return find_blocks(self.model)
+    def blocks(self) -> nn.ModuleList:
+        "The decoder's blocks, in order."
+        return find_blocks(self.model)
     @property
-    def n_layers(self): return len(self.blocks)
+    def n_layers(self) -> int:
+        "How many blocks there are."
+        return len(self.blocks)
     @property
-    def width(self): return self.model.get_input_embeddings().weight.shape[1]
+    def width(self) -> int:
+        "Features of the residual stream."
+        return self.model.get_input_embeddings().weight.shape[1]
     @property
-    def device(self): return self.model.get_input_embeddings().weight.device
+    def device(self) -> torch.device:
+        "Where ids go in."
+        return self.model.get_input_embeddings().weight.device
 
-    def tap(self, site:str, layer:int) -> tuple[nn.Module, str]:
+    def tap(self,
+            site:str, # one of `sites`
+            layer:int # a block's number, from 0
+           ) -> tuple[nn.Module, str]: # the module, and "in" or "out"
         "The module to hook for `site` at `layer`, and whether its input or its output is meant."
         if site not in self.sites: raise ValueError(f"{self.name} has no site {site!r}: choose one of {', '.join(self.sites)}")
         if not 0 <= layer < self.n_layers:
@@ -165,10 +179,12 @@ def _source(name:str, revision:str|None) -> str:
     if name == "demo": return str(DEMO)
     if Path(name).expanduser().is_dir(): return str(Path(name).expanduser())
     if "/" not in name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-        raise FileNotFoundError(f"no model {name!r}: it is neither \"demo\", nor a folder here, nor a hub id such as \"org/model\"")
+        raise FileNotFoundError(f"no model {name!r}: it is neither \"demo\", nor a folder here, "
+                                "nor a hub id such as \"org/model\"")
     _check_reachable(name, revision)
     return name
 
+# %% ../nbs/00_models.ipynb #2844a2e5
 @contextmanager
 def _quiet(on:bool):
     "Without the library's loading bar, which for a small model is only a flicker."
@@ -185,9 +201,10 @@ def _load(what, source, cls, **kw):
         with _quiet(source == str(DEMO)): return cls.from_pretrained(source, **kw)
     except (OSError, ValueError, KeyError) as e:
         hint = "; give one: load_lm(model, tokenizer=folder)" if what == "tokenizer" else ""
-        raise ValueError(f"no {what} could be read from {source!r}: {str(e).strip().splitlines()[0].rstrip(': ')}{hint}") from None
+        why = str(e).strip().splitlines()[0].rstrip(": ")
+        raise ValueError(f"no {what} could be read from {source!r}: {why}{hint}") from None
 
-# %% ../nbs/00_models.ipynb #2844a2e5
+# %% ../nbs/00_models.ipynb #74c4cabd
 def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, or a model in memory
             tokenizer:object=None, # a tokenizer, its folder or id; needed with a model in memory, else the model's own
             revision:str|None=None, # commit, tag or branch on the hub
@@ -207,11 +224,12 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
     found = _weights_hash(Path(source)) if Path(source).is_dir() else getattr(lm.config, "_commit_hash", None) or ""
     return LM(lm.eval(), tokenizer, str(model), found, find_sites(lm))
 
-# %% ../nbs/00_models.ipynb #74c4cabd
+# %% ../nbs/00_models.ipynb #62e83953
 def _wrap(model, tokenizer, trust_remote_code) -> LM:
     "An `LM` of objects in memory."
     from transformers import AutoTokenizer
-    if tokenizer is None: raise ValueError(f"a model in memory ({type(model).__name__}) needs its tokenizer: load_lm(model, tokenizer)")
+    if tokenizer is None:
+        raise ValueError(f"a model in memory ({type(model).__name__}) needs its tokenizer: load_lm(model, tokenizer)")
     if isinstance(tokenizer, str): tokenizer = _load("tokenizer", tokenizer, AutoTokenizer, trust_remote_code=trust_remote_code)
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return LM(model, tokenizer, name, getattr(model.config, "_commit_hash", None) or "", find_sites(model))

@@ -32,13 +32,16 @@ def check_questions(qs:pd.DataFrame # `id`, `question`, `gold`, and whatever els
                    ) -> pd.DataFrame: # a copy with every column of the contract, row by row as it was
     "Check a table of questions, and fill in what is optional; a `ValueError` names the row, what is wrong and the way out."
     lacks = [c for c in ("id", "question", "gold") if c not in qs]
-    if lacks: raise ValueError(f"the questions lack the column {', '.join(map(repr, lacks))}; they have {', '.join(map(str, qs.columns))}")
+    if lacks:
+        raise ValueError(f"the questions lack the column {', '.join(map(repr, lacks))}; "
+                         f"they have {', '.join(map(str, qs.columns))}")
     if not len(qs): raise ValueError("the table of questions is empty: at least one row is needed")
     qs = qs.reset_index(drop=True).copy()
     _bad(qs["id"].isna(), qs, "has no id: give each question a unique one")
     qs["id"] = qs["id"].astype(str)
     _bad(qs["id"].duplicated(), qs, "repeats an id: give each question its own")
-    _bad(~qs["question"].map(lambda q: isinstance(q, str) and bool(q.strip())), qs, "has an empty question: drop it or fill it in")
+    asks = qs["question"].map(lambda q: isinstance(q, str) and bool(q.strip()))
+    _bad(~asks, qs, "has an empty question: drop it or fill it in")
     qs["gold"] = pd.Series([_aliases(g) for g in qs["gold"]], dtype=object)
     _bad(qs["gold"].map(len) == 0, qs, "has an empty gold answer: drop it, or give its right answer")
     return _fill(qs)
@@ -75,7 +78,8 @@ def load_questions(source:str|Path|pd.DataFrame="demo", # "demo", a file, or a t
     if isinstance(source, pd.DataFrame): qs = source
     elif str(source) == "demo": qs = _read(DEMO_QUESTIONS)
     elif Path(source).expanduser().is_file(): qs = _read(Path(source).expanduser())
-    else: raise FileNotFoundError(f"no questions {str(source)!r}: give \"demo\", a .csv, .jsonl or .parquet file that exists, or a DataFrame")
+    else: raise FileNotFoundError(f"no questions {str(source)!r}: give \"demo\", a .csv, .jsonl or .parquet file that exists, "
+                                  "or a DataFrame")
     qs = check_questions(qs)
     if n is None or n >= len(qs): return qs
     if n < 1: raise ValueError(f"n={n} questions cannot be drawn: n is at least 1")

@@ -23,24 +23,35 @@ def best_cell(pmap:xr.Dataset # a map, as `probe_map` gives it
              ) -> str: # one or two sentences
     "The map's best cell, with its interval and what it rests on."
     a = pmap.attrs
-    if "best_layer" not in a or a["best_auc"] != a["best_auc"]: return "No cell of this map has enough right and wrong answers to be scored."
+    if "best_layer" not in a or a["best_auc"] != a["best_auc"]:
+        return "No cell of this map has enough right and wrong answers to be scored."
     how = "scored by nested selection" if a.get("protocol") == "honest" else "the largest of the map, on the rows that chose it"
     return (f"Best cell: layer {a['best_layer']}, {a['best_position']}. AUC {a['best_auc']:.2f} "
             f"({100*a['ci']:g} % interval {a['best_auc_low']:.2f} to {a['best_auc_high']:.2f}, {how}; "
             f"{a['best_n']} answers, {a['best_n_wrong']} of them wrong, {a['n_groups']} groups).")
 
 # %% ../nbs/41_report.ipynb #56d4aca5
-_CSS = """:root{color-scheme:light dark} body{font:15px/1.55 system-ui,sans-serif;max-width:60rem;margin:2.5rem auto;padding:0 1.2rem;color:#1b1f24;background:#fff}
-h1{font-size:1.5rem;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2.2rem} .map{overflow-x:auto;background:#fff;padding:.6rem 0} table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #d8dee4;vertical-align:top} td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.quiet{color:#57606a;font-size:.92em} @media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3} th,td{border-color:#30363d} .quiet{color:#9198a1} .map{border-radius:8px;padding:.8rem}}"""
+_CSS = """:root{color-scheme:light dark}
+body{font:15px/1.55 system-ui,sans-serif;max-width:60rem;margin:2.5rem auto;padding:0 1.2rem;color:#1b1f24;background:#fff}
+h1{font-size:1.5rem;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2.2rem}
+.map{overflow-x:auto;background:#fff;padding:.6rem 0} table{border-collapse:collapse;width:100%}
+th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #d8dee4;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} .quiet{color:#57606a;font-size:.92em}
+@media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3} th,td{border-color:#30363d}
+.quiet{color:#9198a1} .map{border-radius:8px;padding:.8rem}}"""
 
+_HOW_TO_READ = ("Each cell: how well a linear probe on the activations of that layer and token tells right answers from "
+                "wrong ones, on questions it has not seen (AUC: 0.5 is chance). "
+                "It is not attention, and not the strength of an activation.")
+
+# %% ../nbs/41_report.ipynb #18e7bf67
 def _rows(frame:pd.DataFrame) -> str:
     "A frame as an HTML table, everything escaped; numbers to the right."
     number = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame}
     cell = lambda tag, c, v: f"<{tag}{' class=n' if number[c] else ''}>{escape(str(v))}</{tag}>"
     head = "".join(cell("th", c, c) for c in frame)
-    return f"<table><tr>{head}</tr>" + "".join("<tr>" + "".join(cell("td", c, r[c]) for c in frame) + "</tr>" for r in frame.to_dict("records")) + "</table>"
+    body = "".join("<tr>" + "".join(cell("td", c, r[c]) for c in frame) + "</tr>" for r in frame.to_dict("records"))
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 def _outcomes(ans:pd.DataFrame) -> pd.DataFrame:
     "Answers by dataset and outcome, and the share of those judged that are right."
@@ -51,12 +62,13 @@ def _outcomes(ans:pd.DataFrame) -> pd.DataFrame:
 
 def _surprises(ans:pd.DataFrame, scores:pd.DataFrame, k:int=5) -> tuple[pd.DataFrame, pd.DataFrame]:
     "The wrong answers the probe believed most, and the right ones it doubted most."
-    t = scores[["example", "score"]].merge(ans, on="example").assign(gold=lambda d: d["gold"].map(lambda g: g if isinstance(g, str) else " / ".join(g)))
-    t = t.assign(score=t["score"].round(2))[["question", "answer", "gold", "score", "correct"]]
+    t = scores[["example", "score"]].merge(ans, on="example")
+    gold = t["gold"].map(lambda g: g if isinstance(g, str) else " / ".join(g))
+    t = t.assign(gold=gold, score=t["score"].round(2))[["question", "answer", "gold", "score", "correct"]]
     pick = lambda right, up: t[t["correct"] == right].sort_values("score", ascending=up).head(k).drop(columns="correct")
     return pick(False, False), pick(True, True)
 
-# %% ../nbs/41_report.ipynb #18e7bf67
+# %% ../nbs/41_report.ipynb #725b97b8
 @patch
 def report(self:Study,
            path:str|Path|None=None, # where to write it; default: report.html in the study's folder
@@ -66,22 +78,23 @@ def report(self:Study,
     pmap, ans, path = self.map(site), self.answers(), Path(path or self.path/"report.html")
     chart = heatmap(pmap).to_html(inline=True, fullhtml=False)
     title = f"{escape(self.lm_name)} on {escape(self.questions_name)}"
-    parts = [f"<h1>{title}</h1><p class=quiet>probe_nb {escape(str(pmap.attrs.get('version', '')))} · site {escape(str(pmap.attrs.get('site', '')))} · "
-             f"{len(ans)} answers · seed {pmap.attrs.get('seed')} · folds {pmap.attrs.get('folds')} by group</p>", f"<p>{escape(best_cell(pmap))}</p>",
-             f"<div class=map>{chart}</div><p class=quiet>Each cell: how well a linear probe on the activations of that layer and token tells right answers from "
-             "wrong ones, on questions it has not seen (AUC: 0.5 is chance). It is not attention, and not the strength of an activation.</p>",
+    a = {k: escape(str(pmap.attrs.get(k, ""))) for k in ("version", "site", "seed", "folds")}
+    made = f"probe_nb {a['version']} · site {a['site']} · {len(ans)} answers · seed {a['seed']} · folds {a['folds']} by group"
+    parts = [f"<h1>{title}</h1><p class=quiet>{made}</p>", f"<p>{escape(best_cell(pmap))}</p>",
+             f"<div class=map>{chart}</div><p class=quiet>{_HOW_TO_READ}</p>",
              f"<h2>Answers</h2>{_rows(_outcomes(ans))}", *_surprise_parts(self, pmap, ans, site)]
     if self.lm_name == "demo": parts.append(f"<p class=quiet>{DEMO_NOTE}</p>")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
-                    f"<style>{_CSS}</style></head><body>{''.join(parts)}</body></html>", encoding="utf-8")
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title><style>{_CSS}</style>"
+    page = f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+    path.write_text(page, encoding="utf-8")
     return path
 
-# %% ../nbs/41_report.ipynb #725b97b8
-DEMO_NOTE = ("The embedded model was trained by us on a text about an invented world that contains checks of answers, so the ridge in its map is there "
-             "by construction: it is a test bench for the tool, and no evidence for the paper.")
-
 # %% ../nbs/41_report.ipynb #74c8413d
+DEMO_NOTE = ("The embedded model was trained by us on a text about an invented world that contains checks of answers, "
+             "so the ridge in its map is there by construction: it is a test bench for the tool, and no evidence for the paper.")
+
+# %% ../nbs/41_report.ipynb #fbe066a5
 def _surprise_parts(study, pmap, ans, site) -> list[str]:
     "The two tables of surprises, where there is a best cell."
     a = pmap.attrs
@@ -89,6 +102,7 @@ def _surprise_parts(study, pmap, ans, site) -> list[str]:
     options = {k: v for k, v in json.loads(a.get("options", "{}")).items() if k in ("folds", "seed", "C", "scale", "protocol")}
     scores = score_answers(study.acts(site), ans, layer=a["best_layer"], position=a["best_position"], **options)
     wrong, right = _surprises(ans, scores)
+    note = (f"Scores of the probe at layer {a['best_layer']}, {escape(a['best_position'])}, "
+            "each from a fold that had not seen the question; higher: more likely right.")
     return [f"<h2>Wrong, and the probe believed it</h2>{_rows(wrong)}", f"<h2>Right, and the probe doubted it</h2>{_rows(right)}",
-            f"<p class=quiet>Scores of the probe at layer {a['best_layer']}, {escape(a['best_position'])}, each from a fold that had not seen the question; "
-            "higher: more likely right.</p>"]
+            f"<p class=quiet>{note}</p>"]

@@ -22,7 +22,8 @@ def char_ranges(tokenizer:object, # the model's
                 ids:list[int] # an answer's token ids
                ) -> tuple[str, np.ndarray]: # the text, and each token's characters [token, (start, stop)]
     "The text of `ids` and the characters that each token stands for."
-    texts = tokenizer.batch_decode([ids[:k] for k in range(len(ids) + 1)], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    prefixes = [ids[:k] for k in range(len(ids) + 1)]
+    texts = tokenizer.batch_decode(prefixes, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     whole, stops, solid = texts[-1], [], 0
     for t in texts:
         done = t.rstrip("\ufffd")  # an unfinished character shows as a replacement until its last token comes
@@ -30,7 +31,7 @@ def char_ranges(tokenizer:object, # the model's
         stops.append(solid)
     ranges = np.array([(a, b) for a, b in zip(stops, stops[1:])]).reshape(-1, 2)
     for i in range(len(ranges) - 2, -1, -1):  # tokens that finish nothing belong to the character that comes next
-        if ranges[i, 0] == ranges[i, 1] and ranges[i + 1, 0] == ranges[i, 1]: ranges[i, 1] = min(ranges[i, 1] + 1, ranges[i + 1, 1])
+        if ranges[i, 0] == ranges[i, 1] == ranges[i + 1, 0]: ranges[i, 1] = min(ranges[i, 1] + 1, ranges[i + 1, 1])
     return whole, ranges
 
 # %% ../nbs/04_spans.ipynb #62840281
@@ -41,8 +42,9 @@ def _common(a:str, b:str, start:int) -> int:
     return next((i for i in range(min(start, n), n) if a[i] != b[i]), n) if a[:min(start, n)] == b[:min(start, n)] else 0
 
 # %% ../nbs/04_spans.ipynb #74c8413d
-_OPENERS = {"The", "A", "An", "It", "He", "She", "They", "I", "In", "On", "At", "This", "That", "There", "We", "You", "Yes", "No", "Well", "My", "As",
-            "Based", "According", "Sure", "Answer", "Final", "So", "His", "Her", "Its", "Their", "These", "Those", "To", "For", "From", "By", "If", "Maybe"}
+_OPENERS = {"The", "A", "An", "It", "He", "She", "They", "I", "In", "On", "At", "This", "That", "There", "We", "You", "Yes", "No",
+            "Well", "My", "As", "Based", "According", "Sure", "Answer", "Final", "So", "His", "Her", "Its", "Their", "These",
+            "Those", "To", "For", "From", "By", "If", "Maybe"}
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|«([^»\n]+)»")
 _WORD = re.compile(r"-?\d[\d.,/:]*\d%?|-?\d%?|\w+(?:['’-]\w+)*")
 _LINKS = {"of", "the", "and", "de", "da", "del", "van", "von", "la", "le", "al", "bin"}
@@ -54,10 +56,12 @@ def _names(text:str) -> list[tuple[int, int]]:
         big, gap = w[0][0].isupper() and w[0] not in _OPENERS, text[words[i - 1].end():w.start()].isspace()
         linked = next((j for j in range(i - 1, -1, -1) if words[j][0] not in _LINKS), -1) if gap else -1
         if re.fullmatch(r"-?\d.*", w[0]): runs.append(w.span())
-        elif big and linked >= 0 and runs and runs[-1][1] == words[linked].end() and text[runs[-1][0]].isupper(): runs[-1] = (runs[-1][0], w.end())
+        elif big and linked >= 0 and runs and runs[-1][1] == words[linked].end() and text[runs[-1][0]].isupper():
+            runs[-1] = (runs[-1][0], w.end())
         elif big: runs.append(w.span())
     return runs
 
+# %% ../nbs/04_spans.ipynb #fbe066a5
 def _named_option(text:str, row) -> tuple[int, int]|str:
     "Characters of the first option named, or why there are none."
     found = find_mentions(text, list(row["options"]))
@@ -72,7 +76,7 @@ def _new_phrase(text:str, row) -> tuple[int, int]|str:
     if 0 < len(body.split()) <= 3: return text.index(body), text.index(body) + len(body)
     return "no name, number or quotation that the question does not have"
 
-# %% ../nbs/04_spans.ipynb #fbe066a5
+# %% ../nbs/04_spans.ipynb #b4f4c709
 def _to_tokens(ranges:np.ndarray, a:int, b:int) -> tuple[int, int]|None:
     "The tokens that cover characters `a` to `b`."
     hit = np.flatnonzero((ranges[:, 0] < b) & (ranges[:, 1] > a))
@@ -89,33 +93,35 @@ def _locate(tokenizer, ids, find:Callable, row) -> dict:
     if isinstance(found, str): return dict(span_reason=found)
     exact, span = body[slice(*found)], _to_tokens(ranges, *found)
     back = tokenizer.decode(ids[slice(*span)], clean_up_tokenization_spaces=False) if span else ""
-    if not _squeeze(exact) or _squeeze(exact) not in _squeeze(back): return dict(span_reason=f"tokens decode to {back!r}, not to {exact!r}")
+    if not _squeeze(exact) or _squeeze(exact) not in _squeeze(back):
+        return dict(span_reason=f"tokens decode to {back!r}, not to {exact!r}")
     return dict(span_start=span[0], span_stop=span[1], exact_answer=exact, span_reason="")
 
-# %% ../nbs/04_spans.ipynb #b4f4c709
+# %% ../nbs/04_spans.ipynb #b6149bb9
 def find_spans(lm:LM, # whose tokenizer made the answers
                ans:pd.DataFrame, # answers, as `answer` gives them
-               method:str|Callable="auto", # "options", "phrase", f(text, row) → (start, stop) in characters or a reason; "auto": options where there are
+               method:str|Callable="auto", # "auto", "options", "phrase", or f(text, row) → characters (start, stop) or a reason
                progress:Progress=None # see `models.track`
-              ) -> pd.DataFrame: # a copy with span_start, span_stop (tokens within answer_ids; NA: missing), exact_answer, span_method, span_reason
-    "Find the exact answer in each answer (Sec. 3.1 of the paper), blind to whether it is right."
+              ) -> pd.DataFrame: # with span_start, span_stop (of answer_ids; NA: missing), exact_answer, span_method, span_reason
+    "Find the exact answers (Sec. 3.1 of the paper), blind to whether they are right; `auto`: by options where there are any."
     check_model(lm, ans)
     how = {"options": _named_option, "phrase": _new_phrase}
     if isinstance(method, str) and method not in (*how, "auto"):
         raise ValueError(f"no method {method!r}: use \"auto\", {', '.join(map(repr, how))} or a function of the text and the row")
-    rows, out = [], ans.copy()
+    rows, out, none = [], ans.copy(), dict(span_start=None, span_stop=None, exact_answer=None)
     for row in track(ans.to_dict("records"), desc="finding spans", progress=progress):
         has_options = row.get("options") is not None and hasattr(row["options"], "__len__")
         name = method if method != "auto" else "options" if has_options else "phrase"
         if name == "options" and not has_options: found = dict(span_reason="the question has no options")
         elif row.get("outcome") == "refused": found = dict(span_reason="a refusal")
         else: found = _locate(lm.tokenizer, list(row["answer_ids"]), how.get(name, name) if isinstance(name, str) else name, row)
-        rows.append(dict(span_start=None, span_stop=None, exact_answer=None, span_method=name if isinstance(name, str) else "own") | found)
+        rows.append(none | dict(span_method=name if isinstance(name, str) else "own") | found)
     for c in ("span_start", "span_stop"): out[c] = pd.array([r[c] for r in rows], dtype="Int64")
-    for c in ("exact_answer", "span_method", "span_reason"): out[c] = pd.Series([r[c] for r in rows], dtype=object, index=out.index)
+    for c in ("exact_answer", "span_method", "span_reason"):
+        out[c] = pd.Series([r[c] for r in rows], dtype=object, index=out.index)
     return out
 
-# %% ../nbs/04_spans.ipynb #c5c71844
+# %% ../nbs/04_spans.ipynb #f34f19fe
 @dataclass(frozen=True)
 class Rule:
     "A position: its name, and where it starts and stops in each sequence."
@@ -135,15 +141,16 @@ def pooled(what:str="exact_answer", # "exact_answer" or "answer"
     "All tokens of the exact answer, or of the whole answer, as one."
     spans = {"exact_answer": lambda p, m, s, e: (p + s, p + e), "answer": lambda p, m, s, e: (p, p + m)}
     if what not in spans or pool not in ("mean", "max"):
-        raise ValueError(f"pooled({what!r}, {pool!r}) is unknown: what is \"exact_answer\" or \"answer\", pool is \"mean\" or \"max\"")
+        raise ValueError(f"pooled({what!r}, {pool!r}) is unknown: "
+                         "what is \"exact_answer\" or \"answer\", pool is \"mean\" or \"max\"")
     return Rule(f"{what}_{pool}", spans[what], pool)
 
-# %% ../nbs/04_spans.ipynb #f34f19fe
+# %% ../nbs/04_spans.ipynb #8e970e98
 def _one(at:Callable) -> Callable:
     "A rule's function for a single token."
     return lambda *a: (at(*a), at(*a) + 1)
 
-# %% ../nbs/04_spans.ipynb #8e970e98
+# %% ../nbs/04_spans.ipynb #04875f6e
 RULES = (Rule("last_q", _one(lambda p, m, s, e: p - 1)),
          Rule("first_answer", _one(lambda p, m, s, e: p)),
          Rule("second_answer", _one(lambda p, m, s, e: p + 1)),
@@ -153,7 +160,7 @@ RULES = (Rule("last_q", _one(lambda p, m, s, e: p - 1)),
          Rule("exact_answer_after_last", _one(lambda p, m, s, e: p + e)),
          *(token(-k) for k in range(8, 0, -1)))
 
-# %% ../nbs/04_spans.ipynb #04875f6e
+# %% ../nbs/04_spans.ipynb #e0fd9503
 def positions(ans:pd.DataFrame, # answers with their spans
               rules:list[str|Rule]|None=None # names of the paper's positions and rules of your own; default: all fifteen
              ) -> pd.DataFrame: # long table: example, position, start, stop (indices into prompt + answer; NA: missing), pool
@@ -166,12 +173,14 @@ def positions(ans:pd.DataFrame, # answers with their spans
     s, e = (ans[c].to_numpy(float, na_value=np.nan) for c in ("span_start", "span_stop"))
     return pd.concat([_place(r, ans["example"].to_numpy(), p, m, s, e) for r in rules], ignore_index=True)
 
-# %% ../nbs/04_spans.ipynb #e0fd9503
+# %% ../nbs/04_spans.ipynb #c3c5b5b7
 def _rule(r:str|Rule) -> Rule:
     "The rule of that name."
     if isinstance(r, Rule): return r
     named = {q.label: q for q in RULES}
-    if r not in named: raise ValueError(f"no position {r!r}: the names are {', '.join(named)}; others are made with token(k), pooled(…) or Rule(…)")
+    if r not in named:
+        raise ValueError(f"no position {r!r}: the names are {', '.join(named)}; "
+                         "others are made with token(k), pooled(…) or Rule(…)")
     return named[r]
 
 def _place(rule:Rule, example, p, m, s, e) -> pd.DataFrame:
@@ -180,6 +189,7 @@ def _place(rule:Rule, example, p, m, s, e) -> pd.DataFrame:
     ok = (start >= p - 1) & (stop <= p + m) & (start < stop)
     if rule.label.startswith("-"): ok &= start >= p  # counted from the end, into the prompt: missing
     as_int = lambda v: pd.array(np.where(ok, v, 0).astype(np.int64), dtype="Int64")
-    out = pd.DataFrame(dict(example=example, position=pd.Series([rule.label]*len(p), dtype=object), start=as_int(start), stop=as_int(stop), pool=rule.pool))
+    label = pd.Series([rule.label]*len(p), dtype=object)
+    out = pd.DataFrame(dict(example=example, position=label, start=as_int(start), stop=as_int(stop), pool=rule.pool))
     out.loc[~ok, ["start", "stop"]] = pd.NA
     return out

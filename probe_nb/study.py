@@ -37,7 +37,8 @@ def _write_whole(path:Path, write):
         os.replace(part, path)
     except OSError as e:
         shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written ({e.strerror or e}): make room and run the same again, what is written is kept") from e
+        raise OSError(f"{path} could not be written ({e.strerror or e}): "
+                      "make room and run the same again, what is written is kept") from e
 
 def _save_table(table:pd.DataFrame, path:Path): _write_whole(path, table.to_parquet)
 
@@ -45,7 +46,7 @@ def _load_table(path:Path) -> pd.DataFrame:
     "A table whose lists are lists again."
     try: table = pd.read_parquet(path)
     except Exception as e: raise ValueError(f"{path} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None
-    for c in table.columns[table.dtypes == object]:
+    for c in [c for c in table if pd.api.types.is_object_dtype(table[c])]:
         table[c] = pd.Series([v.tolist() if hasattr(v, "tolist") else v for v in table[c]], index=table.index, dtype=object)
     return table
 
@@ -56,11 +57,16 @@ def _table_hash(qs:pd.DataFrame) -> str:
 
 def _slug(name:str) -> str: return re.sub(r"[^\w.-]+", "_", str(name)).strip("_.") or "study"
 
-def _read_json(path:Path) -> dict:
+_FRESH = dict(lm="demo", questions="demo", site="mlp_in", layers=None, n=None, seed=0, n_samples=0)
+
+def _read_card(path:Path) -> dict:
     "A study's card; {} where there is none yet."
     if not path.exists(): return {}
-    try: return json.loads(path.read_text(encoding="utf-8"))
+    try: card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e: raise ValueError(f"{path} is damaged ({e}): restore it, or use another folder") from None
+    lacks = [k for k in _FRESH if not isinstance(card, dict) or k not in card]
+    if lacks: raise ValueError(f"{path} is damaged (it lacks {lacks[0]!r}): restore it, or use another folder")
+    return card
 
 # %% ../nbs/40_study.ipynb #74c8413d
 class Study:
@@ -69,30 +75,37 @@ class Study:
                  lm:str|LM|None=None, # what `load_lm` takes, or a loaded model; default: what the folder says, else "demo"
                  questions:str|pd.DataFrame|None=None, # what `load_questions` takes; default: what the folder says, else "demo"
                  *,
-                 site:str="mlp_in", # where to read unless a method says otherwise
-                 layers:list[int]|None=None, # which blocks to read; default: all
-                 n:int|None=None, # questions to draw; default: all
-                 seed:int=0, # of the draw, the samples and the folds
-                 n_samples:int=0, # samples beside each greedy answer
+                 site:str|None=None, # where to read unless a method says otherwise; default: what the folder says, else "mlp_in"
+                 layers:list[int]|None=None, # which blocks to read; default: what the folder says, else all
+                 n:int|None=None, # questions to draw; default: what the folder says, else all
+                 seed:int|None=None, # of the draw, the samples and the folds; default: what the folder says, else 0
+                 n_samples:int|None=None, # samples beside each greedy answer; default: what the folder says, else none
                  progress:Progress=None): # see `models.track`
-        self.path, self.site, self.layers, self.progress = Path(path), site, layers, progress
+        self.path, self.progress = Path(path), progress
         if self.path.is_file(): raise NotADirectoryError(f"{self.path} is a file: a study is a folder")
-        self._lm, self._questions = (lm if isinstance(lm, LM) else None), (load_questions(questions) if isinstance(questions, pd.DataFrame) else None)
-        asked = dict(lm=lm.name if isinstance(lm, LM) else lm, questions="own table" if self._questions is not None else questions)
-        if self._questions is not None: asked["questions_hash"] = _table_hash(self._questions)
-        card = _read_json(self.path/"study.json")
-        fresh = dict(lm="demo", questions="demo", n=n, seed=seed, n_samples=n_samples)
-        self.card = card or fresh | {k: str(v) for k, v in asked.items() if v is not None} | dict(version=__version__)
+        own = isinstance(questions, pd.DataFrame)
+        self._lm, self._questions = lm if isinstance(lm, LM) else None, load_questions(questions) if own else None
+        asked = dict(lm=lm.name if isinstance(lm, LM) else lm, questions="own table" if own else questions,
+                     questions_hash=_table_hash(self._questions) if own else None, n=n, seed=seed, n_samples=n_samples,
+                     layers=None if layers is None else [int(i) for i in layers])
+        asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
+        self.card = _read_card(self.path/"study.json") or _FRESH | asked | dict(site=site or "mlp_in", version=__version__)
         for k, v in asked.items():
-            if v is not None and str(v) != self.card.get(k): raise ValueError(self._foreign(k, v))
+            if v != self.card.get(k): raise ValueError(self._foreign(k, v))
+        self.site, self.layers = site or self.card["site"], self.card["layers"]
 
     def _foreign(self, what, asked) -> str:
-        return f"{self.path} is a study of {what}={self.card.get(what)!r}, not {asked!r}: open it as Study({str(self.path)!r}), or use another folder"
+        return (f"{self.path} is a study of {what}={self.card.get(what)!r}, not {asked!r}: "
+                f"open it as Study({str(self.path)!r}), or use another folder")
 
     @property
-    def lm_name(self) -> str: return self.card["lm"]
+    def lm_name(self) -> str:
+        "What `load_lm` is given."
+        return self.card["lm"]
     @property
-    def questions_name(self) -> str: return self.card["questions"]
+    def questions_name(self) -> str:
+        "What `load_questions` is given."
+        return self.card["questions"]
     @property
     def lm(self) -> LM:
         "The model, loaded when it is first needed."
@@ -114,7 +127,8 @@ def _keep(study:Study, name:str, make) -> pd.DataFrame:
 def _load_own(study:Study) -> pd.DataFrame:
     "The study's questions from where they come from."
     if study._questions is not None: return load_questions(study._questions, n=study.card["n"], seed=study.card["seed"])
-    if study.questions_name == "own table": raise ValueError(f"{study.path} was made from a table in memory and holds no questions yet: give the table again")
+    if study.questions_name == "own table":
+        raise ValueError(f"{study.path} was made from a table in memory and holds no questions yet: give the table again")
     return load_questions(study.questions_name, n=study.card["n"], seed=study.card["seed"])
 
 # %% ../nbs/40_study.ipynb #b6149bb9
@@ -127,7 +141,8 @@ def _answer_in_blocks(study:Study, progress) -> pd.DataFrame:
     files = [parts/f"{i:06d}.parquet" for i in range(0, len(qs), _BLOCK)]
     for k, f in enumerate(track(files, desc="answering", progress=progress)):
         if f.exists(): continue
-        _save_table(answer(study.lm, qs.iloc[k*_BLOCK:(k + 1)*_BLOCK], n_samples=study.card["n_samples"], seed=study.card["seed"], progress=False), f)
+        block = qs.iloc[k*_BLOCK:(k + 1)*_BLOCK]
+        _save_table(answer(study.lm, block, n_samples=study.card["n_samples"], seed=study.card["seed"], progress=False), f)
     tables = [_load_table(f) for f in files]
     ans = pd.concat(tables, ignore_index=True).assign(example=range(sum(map(len, tables))))
     ans.attrs = tables[0].attrs
@@ -168,6 +183,7 @@ def acts(self:Study,
     if self._lm is None and path.exists() and (found := _opened(path, ans, self.layers)) is not None: return found
     return extract(self.lm, ans, find_positions(ans), site=site, layers=self.layers, path=path, progress=show)
 
+# %% ../nbs/40_study.ipynb #e79a6e49
 @patch
 def map(self:Study,
         site:str|None=None, # default: the study's
@@ -176,7 +192,8 @@ def map(self:Study,
        ) -> xr.Dataset: # [layer, position]
     "The map at `site`."
     site, show = site or self.site, self.progress if progress is None else progress
-    path, asked = self.path/"map.zarr"/_slug(site), json.dumps(dict(seed=self.card["seed"], layers=self.layers) | options, sort_keys=True, default=str)
+    path = self.path/"map.zarr"/_slug(site)
+    asked = json.dumps(dict(seed=self.card["seed"], layers=self.layers) | options, sort_keys=True, default=str)
     if (found := _opened_map(path, asked)) is not None: return found
     ans = self.answers(progress)
     pmap = probe_map(self.acts(site, progress), ans, progress=show, **(dict(seed=self.card["seed"]) | options))
@@ -184,13 +201,14 @@ def map(self:Study,
     _write_whole(path, lambda p: pmap.assign_attrs(options=asked).to_zarr(p, mode="w", consolidated=False))
     return _opened_map(path, asked)
 
-# %% ../nbs/40_study.ipynb #e79a6e49
+# %% ../nbs/40_study.ipynb #c5c71844
 def _opened(path:Path, ans, layers) -> xr.DataArray|None:
     "Finished activations of these answers and layers, without loading the model; None when there is work to do."
     try: acts = open_acts(path)
     except (ValueError, FileNotFoundError): return None
-    same = acts["example"].values.tolist() == ans["example"].tolist() and (layers is None or acts["layer"].values.tolist() == list(layers))
-    return acts if same else None
+    same_answers = acts["example"].values.tolist() == ans["example"].tolist()
+    same_layers = layers is None or acts["layer"].values.tolist() == list(layers)
+    return acts if same_answers and same_layers else None
 
 def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
     "The map in the folder, if it was made with the same options."
@@ -202,7 +220,7 @@ def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
     strings = {v: pmap[v].astype(object) for v in pmap if pmap[v].dtype.kind in "TU"}
     return pmap.assign(strings)[sorted(pmap, key=lambda v: (not v.startswith("auc"), v))]
 
-# %% ../nbs/40_study.ipynb #f34f19fe
+# %% ../nbs/40_study.ipynb #8e970e98
 @patch
 def variant(self:Study,
             lm:str|LM|None=None, # another model; default: the same
@@ -211,19 +229,23 @@ def variant(self:Study,
            ) -> Study: # this study when nothing but the site differs, else one in a folder beside it
     "The study of another model or of other questions."
     lm_name = lm.name if isinstance(lm, LM) else lm or self.lm_name
-    own = isinstance(questions, pd.DataFrame)
-    same = lm_name == self.lm_name and not own and (questions or self.questions_name) == self.questions_name
-    name = f"{_slug(lm_name)}-{_table_hash(load_questions(questions)) if own else _slug(questions or self.questions_name)}"
+    same = lm_name == self.lm_name and (questions is None or isinstance(questions, str) and questions == self.questions_name)
+    if same: return Study(self.path, self._lm, self._questions, site=site or self.site, progress=self.progress)
     qs = questions if questions is not None else self._questions if self._questions is not None else self.questions_name
-    kept = dict(site=site or self.site, layers=self.layers, progress=self.progress)
-    if same: return Study(self.path, self._lm or None, self._questions, **kept)
-    return Study(self.path.parent/name, lm if lm is not None else self._lm or self.lm_name, qs, **kept, **{k: self.card[k] for k in ("n", "seed", "n_samples")})
+    if isinstance(qs, str) and qs == "own table": qs = self.questions()
+    asked = _table_hash(load_questions(qs)) if isinstance(qs, pd.DataFrame) else _slug(qs)
+    kept = {k: self.card[k] for k in ("n", "seed", "n_samples")} | dict(layers=self.layers if lm_name == self.lm_name else None)
+    model = lm if lm is not None else self._lm or self.lm_name
+    return Study(self.path.parent/f"{_slug(lm_name)}-{asked}", model, qs, site=site or self.site, progress=self.progress, **kept)
 
+# %% ../nbs/40_study.ipynb #04875f6e
 @patch
 def _repr_markdown_(self:Study) -> str:
     "What is in the folder, a row a stage."
     there = {n: (self.path/n).exists() for n in ("questions.parquet", "answers.parquet", "activations.zarr", "map.zarr")}
-    sites = {n: ", ".join(sorted(p.name for p in (self.path/n).iterdir() if p.is_dir())) for n in ("activations.zarr", "map.zarr") if there[n]}
+    folders = lambda path: ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir()))
+    sites = {n: folders(self.path/n) for n in ("activations.zarr", "map.zarr") if there[n]}
     rows = "\n".join(f"| `{n}` | {'✓ ' + sites.get(n, '') if ok else '–'} |" for n, ok in there.items())
     safe = lambda s: str(s).replace("`", "").replace("<", "&lt;").replace("|", "/")
-    return f"**Study** `{safe(self.path)}` · model `{safe(self.lm_name)}` · questions `{safe(self.questions_name)}` · site `{safe(self.site)}`\n\n| | |\n|---|---|\n{rows}"
+    return (f"**Study** `{safe(self.path)}` · model `{safe(self.lm_name)}` · questions `{safe(self.questions_name)}` "
+            f"· site `{safe(self.site)}`\n\n| | |\n|---|---|\n{rows}")

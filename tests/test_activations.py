@@ -25,7 +25,8 @@ def answers(n=7, seed=0, dtype=int):
     for i in range(n):
         m = int(rng.integers(1, 14))
         s = int(rng.integers(0, m))
-        rows.append(dict(example=10*i + 3, prompt_ids=rng.integers(3, 300, rng.integers(1, 9)).tolist(), answer_ids=rng.integers(3, 300, m).tolist(),
+        rows.append(dict(example=10*i + 3, prompt_ids=rng.integers(3, 300, rng.integers(1, 9)).tolist(),
+                         answer_ids=rng.integers(3, 300, m).tolist(),
                          span_start=s if i % 3 else None, span_stop=int(rng.integers(s + 1, m + 1)) if i % 3 else None))
     return pd.DataFrame(rows).astype(dict(span_start="Int64", span_stop="Int64"))
 
@@ -47,7 +48,9 @@ def test_batched_is_single_and_is_the_library(kind):
             got = acts.isel(example=i).sel(position=label).values
             if pd.isna(start): assert np.isnan(got).all()
             else:
-                for layer in (0, 1): np.testing.assert_allclose(got[layer], own[layer + shift][0, int(start)].numpy(), atol=2e-5, rtol=1e-4)
+                for layer in (0, 1):
+                    want = own[layer + shift][0, int(start)].numpy()
+                    np.testing.assert_allclose(got[layer], want, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("site", ["mlp_in", "mlp_out", "mlp_act", "attn_out", "head"])
@@ -55,20 +58,24 @@ def test_each_site_is_its_modules_value(lm, site):
     ans, seen = answers(3), {}
     name, side = lm.sites[site]
     modules = [b.get_submodule(name) for b in lm.blocks]
-    hooks = [m.register_forward_hook(lambda m, a, o, i=i: seen.update({i: a[0] if side == "in" else o[0] if isinstance(o, tuple) else o})) for i, m in enumerate(modules)]
+    value = lambda a, o: a[0] if side == "in" else o[0] if isinstance(o, tuple) else o
+    hooks = [m.register_forward_hook(lambda m, a, o, i=i: seen.update({i: value(a, o)})) for i, m in enumerate(modules)]
     acts = extract(lm, ans, positions(ans), site=site, progress=False)
     row = ans.iloc[1]
     ids = torch.tensor([row["prompt_ids"] + row["answer_ids"]])
     with lm.reading() as m: m(ids)
     for h in hooks: h.remove()
-    for layer in range(3): np.testing.assert_allclose(acts.isel(example=1).sel(position="-1", layer=layer), seen[layer][0, -1].numpy(), atol=1e-5)
+    got = acts.isel(example=1).sel(position="-1")
+    for layer in range(3): np.testing.assert_allclose(got.sel(layer=layer), seen[layer][0, -1].numpy(), atol=1e-5)
 
 
 def test_residual_increments_add_up(lm):
     ans = answers(4)
-    resid, attn, mlp = (extract(lm, ans, positions(ans, ["last_q", "-1"]), site=s, progress=False) for s in ("resid", "attn_out", "mlp_out"))
+    pos = positions(ans, ["last_q", "-1"])
+    resid, attn, mlp = (extract(lm, ans, pos, site=s, progress=False) for s in ("resid", "attn_out", "mlp_out"))
     for layer in (1, 2):
-        np.testing.assert_allclose(resid.sel(layer=layer), resid.sel(layer=layer - 1) + attn.sel(layer=layer) + mlp.sel(layer=layer), atol=1e-5)
+        total = resid.sel(layer=layer - 1) + attn.sel(layer=layer) + mlp.sel(layer=layer)
+        np.testing.assert_allclose(resid.sel(layer=layer), total, atol=1e-5)
 
 
 @given(st.integers(0, 10**6), st.integers(8, 200))
@@ -86,7 +93,8 @@ def test_rows_come_in_the_order_of_the_answers(order, odd_index):
     ans = answers()
     pos, some = positions(ans), ans.iloc[order]
     if odd_index: some = some.set_index(pd.Index([0]*7))
-    a, b = extract(LM, ans, pos, layers=[0, 2], progress=False), extract(LM, some, pos.sample(frac=1, random_state=1), layers=[0, 2], progress=False)
+    a = extract(LM, ans, pos, layers=[0, 2], progress=False)
+    b = extract(LM, some, pos.sample(frac=1, random_state=1), layers=[0, 2], progress=False)
     assert b["example"].values.tolist() == some["example"].tolist()
     np.testing.assert_allclose(b.sel(example=a["example"], position=a["position"]), a, atol=1e-5)
 
@@ -129,8 +137,10 @@ def test_stored_is_in_memory_and_xarray_opens_it_alone(lm, tmp_path):
     pos = positions(ans)
     a, b = extract(lm, ans, pos, progress=False), extract(lm, ans, pos, path=tmp_path/"a", block=4, progress=False)
     np.testing.assert_allclose(b.values, a.values, atol=1e-5)
-    assert b.dims == a.dims == ("example", "position", "layer", "feature") and b["position"].values.tolist() == [r.label for r in RULES]
-    np.testing.assert_allclose(b.sel(position="-1", layer=2).isel(example=[0, 5]).values, a.sel(position="-1", layer=2).isel(example=[0, 5]).values, atol=1e-5)
+    assert b.dims == a.dims == ("example", "position", "layer", "feature")
+    assert b["position"].values.tolist() == [r.label for r in RULES]
+    some = [acts.sel(position="-1", layer=2).isel(example=[0, 5]).values for acts in (b, a)]
+    np.testing.assert_allclose(*some, atol=1e-5)
     ds = xr.open_zarr(tmp_path/"a", consolidated=False)
     assert ds["acts"].dims == a.dims and ds.attrs["site"] == "mlp_in"
     np.testing.assert_allclose(ds["acts"].values, a.values, atol=1e-5)
@@ -179,7 +189,8 @@ def test_a_full_disk(lm, tmp_path, monkeypatch, k):
         if len(calls) == k: raise OSError(errno.ENOSPC, "No space left on device")
         return true(self, *a)
     monkeypatch.setattr(zarr.Array, "__setitem__", full)
-    with pytest.raises(OSError, match="block . .* could not be written .*No space left"): extract(lm, ans, positions(ans), path=tmp_path/"a", block=2, progress=False)
+    with pytest.raises(OSError, match="block . .* could not be written .*No space left"):
+        extract(lm, ans, positions(ans), path=tmp_path/"a", block=2, progress=False)
     monkeypatch.undo()
     assert extract(lm, ans, positions(ans), path=tmp_path/"a", progress=False).shape[0] == 4
 
@@ -190,9 +201,14 @@ def test_what_does_not_belong_together_is_refused(lm, tmp_path):
     extract(lm, ans, pos, path=tmp_path/"a", progress=False)
     foreign = ans.copy()
     foreign.attrs["model"] = "another"
-    cases = [(lambda: extract(lm, ans, pos, site="resid", path=tmp_path/"a"), "holds other activations"), (lambda: extract(lm, ans.iloc[:2], pos), "are not among the answers"),
-             (lambda: extract(lm, foreign, pos), "another's"), (lambda: extract(lm, ans, pos, site="mlp"), "no site 'mlp'"), (lambda: extract(lm, ans, pos, layers=[7]), "no layer 7"),
-             (lambda: extract(lm, ans, pos, layers=[]), "at least one layer"), (lambda: extract(lm, ans, pd.concat([pos, pos])), "twice"), (lambda: extract(lm, ans.iloc[:0], pos), "empty"),
+    cases = [(lambda: extract(lm, ans, pos, site="resid", path=tmp_path/"a"), "holds other activations"),
+             (lambda: extract(lm, ans.iloc[:2], pos), "are not among the answers"),
+             (lambda: extract(lm, foreign, pos), "another's"),
+             (lambda: extract(lm, ans, pos, site="mlp"), "no site 'mlp'"),
+             (lambda: extract(lm, ans, pos, layers=[7]), "no layer 7"),
+             (lambda: extract(lm, ans, pos, layers=[]), "at least one layer"),
+             (lambda: extract(lm, ans, pd.concat([pos, pos])), "twice"),
+             (lambda: extract(lm, ans.iloc[:0], pos), "empty"),
              (lambda: open_acts(tmp_path/"nothing"), "no activations at")]
     for f, why in cases:
         with pytest.raises((ValueError, FileNotFoundError), match=why) as e: f()

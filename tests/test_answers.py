@@ -11,8 +11,8 @@ from probe_nb.answers import _cut, _draw, _warp, answer, batches, encode_prompts
 from probe_nb.models import load_lm
 from probe_nb.questions import check_questions
 
-QS = check_questions(pd.DataFrame(dict(id=list("abcde"), question=["Who?", "Where was Alda Brenn born, and why there of all places?", "Is it {question}?",
-                                                                   "Paris", "What is 7 + 5?"], gold="x")))
+ASKED = ["Who?", "Where was Alda Brenn born, and why there of all places?", "Is it {question}?", "Paris", "What is 7 + 5?"]
+QS = check_questions(pd.DataFrame(dict(id=list("abcde"), question=ASKED, gold="x")))
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -56,7 +56,8 @@ def test_generating_is_reading(lm):
 
 def test_greedy_is_the_librarys_own(lm):
     ids = torch.tensor([encode_prompts(lm, QS)[1]])
-    own = lm.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)[0, ids.shape[1]:].tolist()
+    own = lm.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
+    own = own[0, ids.shape[1]:].tolist()
     assert _cut(own, [2]) == answer(lm, QS.iloc[[1]], max_new_tokens=12, progress=False)["answer_ids"][0]
 
 
@@ -93,9 +94,11 @@ def test_exactly_one_bos():
 def test_prompts_show_what_is_fed(lm):
     assert lm.tokenizer.decode(encode_prompts(lm, QS)[2]) == "<s>User: Is it {question}?\nModel:"
     with_context = check_questions(pd.DataFrame([dict(id=1, question="Who?", gold="x", context="It was {question}.")]))
-    assert lm.tokenizer.decode(encode_prompts(lm, with_context, "C: {context} Q: {question}")[0]) == "C: It was {question}. Q: Who?"
+    ids = encode_prompts(lm, with_context, "C: {context} Q: {question}")[0]
+    assert lm.tokenizer.decode(ids) == "C: It was {question}. Q: Who?"
     with pytest.raises(ValueError, match="leaves the question out"): encode_prompts(lm, QS, "Hello")
-    with pytest.raises(ValueError, match="no chat template"): encode_prompts(load_lm(tiny_model("llama"), tiny_tokenizer()), QS, "chat")
+    with pytest.raises(ValueError, match="no chat template"):
+        encode_prompts(load_lm(tiny_model("llama"), tiny_tokenizer()), QS, "chat")
 
 
 def test_a_base_model_stops_at_the_line():
@@ -122,4 +125,5 @@ def test_the_model_is_left_as_it_was(lm):
     before = {k: v.clone() for k, v in lm.model.state_dict().items()}
     config = lm.model.generation_config.to_dict()
     answer(lm, QS, n_samples=1, max_new_tokens=4, progress=False)
-    assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items()) and lm.model.generation_config.to_dict() == config
+    assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
+    assert lm.model.generation_config.to_dict() == config

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from probe_nb.judges import find_mentions, judge
 
 words = st.lists(st.text(alphabet="abcdeéß漢字ÀÖ0123456789", min_size=1, max_size=6), min_size=1, max_size=6)
-INSIDE = [("15", "5"), ("a cat", "C"), ("3.14", "3"), ("3.14", "14"), ("1,500", "500"), ("-5", "5"), ("Parisian", "Paris"), ("x5", "5"), ("5,000", "5"),
-          ("no", "yes"), ("", "a"), ("anything", ""), ("Romero", "Rome"), ("50", "50%")]
-WHOLE = [("Answer: 5.", "5"), ("1,500 of them", "1500"), ("1500", "1,500"), ("x = −5", "-5"), ("the U.S. army", "U.S."), ("首都は東京です", "東京"), ("50% off", "50%"),
-         ("New\nYork", "New York"), ("NEW-YORK", "new york"), ("Zoë's", "Zoe"), ("“Torvik”", "Torvik"), ("ﬁne", "fine"), ("It is 7.", "7"), ("O’Brien", "O'Brien"),
-         ("C++", "C++"), ("1990-5", "5"), ("Straße", "STRASSE"), ("(5)", "5")]
+INSIDE = [("15", "5"), ("a cat", "C"), ("3.14", "3"), ("3.14", "14"), ("1,500", "500"), ("-5", "5"), ("Parisian", "Paris"),
+          ("x5", "5"), ("5,000", "5"), ("no", "yes"), ("", "a"), ("anything", ""), ("Romero", "Rome"), ("50", "50%")]
+WHOLE = [("Answer: 5.", "5"), ("1,500 of them", "1500"), ("1500", "1,500"), ("x = −5", "-5"), ("the U.S. army", "U.S."),
+         ("首都は東京です", "東京"), ("50% off", "50%"), ("New\nYork", "New York"), ("NEW-YORK", "new york"), ("Zoë's", "Zoe"),
+         ("“Torvik”", "Torvik"), ("ﬁne", "fine"), ("It is 7.", "7"), ("O’Brien", "O'Brien"), ("C++", "C++"), ("1990-5", "5"),
+         ("Straße", "STRASSE"), ("(5)", "5")]
 
 
 @pytest.mark.parametrize("text, phrase", INSIDE)
@@ -48,8 +49,9 @@ def table(*rows): return pd.DataFrame(rows, columns=["answer", "gold", "options"
 
 
 def test_outcomes():
-    got = judge(table(("Paris, I think.", "Paris", None), ("It is Lyon, not Paris.", "Paris", ["Paris", "Lyon"]), ("There are 15.", "5", None),
-                      ("I don't know.", "Paris", None), ("", "Paris", None), ("I am not sure, maybe Paris.", ["Paris"], ["Paris", "Lyon"]), ("Rome.", "Paris", ["Paris", "Lyon"])))
+    got = judge(table(("Paris, I think.", "Paris", None), ("It is Lyon, not Paris.", "Paris", ["Paris", "Lyon"]),
+                      ("There are 15.", "5", None), ("I don't know.", "Paris", None), ("", "Paris", None),
+                      ("I am not sure, maybe Paris.", ["Paris"], ["Paris", "Lyon"]), ("Rome.", "Paris", ["Paris", "Lyon"])))
     assert got["outcome"].tolist() == ["correct", "wrong", "wrong", "refused", "unjudged", "correct", "wrong"]
     assert str(got["correct"].dtype) == "boolean" and got["correct"].isna().tolist() == [False]*3 + [True]*2 + [False]*2
 

@@ -11,7 +11,8 @@ def test_hooked_residual_is_the_librarys_hidden_state(kind):
     model = tiny_model(kind)
     lm, ids = load_lm(model, tiny_tokenizer()), torch.tensor([[5, 6, 7, 8, 9]])
     got = {}
-    hooks = [b.register_forward_hook(lambda m, a, o, i=i: got.update({i: o[0] if isinstance(o, tuple) else o})) for i, b in enumerate(lm.blocks)]
+    hooks = [b.register_forward_hook(lambda m, a, o, i=i: got.update({i: o[0] if isinstance(o, tuple) else o}))
+             for i, b in enumerate(lm.blocks)]
     with lm.reading() as m: own = m(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
     for h in hooks: h.remove()
     assert lm.n_layers == 3
@@ -28,9 +29,11 @@ def test_sites_are_modules_of_every_block(kind):
         for layer in range(lm.n_layers): assert isinstance(lm.tap(site, layer)[0], torch.nn.Module)
 
 
-@pytest.mark.parametrize("kind, act, head", [("llama", "mlp.down_proj", "self_attn.o_proj"), ("phi3", "mlp.down_proj", "self_attn.o_proj"),
+@pytest.mark.parametrize("kind, act, head", [("llama", "mlp.down_proj", "self_attn.o_proj"),
+                                             ("phi3", "mlp.down_proj", "self_attn.o_proj"),
                                              ("gpt2", "mlp.c_proj", "attn.c_proj"), ("opt", "fc2", "self_attn.out_proj"),
-                                             ("gpt_neox", "mlp.dense_4h_to_h", "attention.dense"), ("bloom", "mlp.dense_4h_to_h", "self_attention.dense")])
+                                             ("gpt_neox", "mlp.dense_4h_to_h", "attention.dense"),
+                                             ("bloom", "mlp.dense_4h_to_h", "self_attention.dense")])
 def test_output_projections_are_found_without_their_names(kind, act, head):
     sites = find_sites(tiny_model(kind))
     assert (sites["mlp_act"], sites["head"]) == ((act, "in"), (head, "in"))
@@ -50,7 +53,8 @@ def test_a_model_without_blocks_is_refused():
     with pytest.raises(ValueError, match="no list of blocks"): find_blocks(torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("name, why", [("no-such-model", "neither \"demo\""), ("some/thing/else", "neither \"demo\""), ("./nowhere", "neither \"demo\"")])
+@pytest.mark.parametrize("name, why", [("no-such-model", "neither \"demo\""), ("some/thing/else", "neither \"demo\""),
+                                       ("./nowhere", "neither \"demo\"")])
 def test_an_unknown_model_is_one_sentence(name, why):
     with pytest.raises(FileNotFoundError, match=why) as e: load_lm(name)
     assert "\n" not in str(e.value) and name in str(e.value)

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from probe_nb.questions import check_questions, load_questions
 
 ONE = dict(id="a", question="Who?", gold="Me")
-bad = {"empty": (pd.DataFrame(columns=list(ONE)), "is empty"), "column": (pd.DataFrame([dict(id=1, question="?")]), "lack the column 'gold'"),
-       "id twice": (pd.DataFrame([ONE, ONE]), "row 1 .* repeats an id"), "no id": (pd.DataFrame([ONE | dict(id=None)]), "has no id"),
-       "question": (pd.DataFrame([ONE | dict(question=" ")]), "empty question"), "gold": (pd.DataFrame([ONE | dict(gold="")]), "empty gold"),
-       "gold list": (pd.DataFrame([ONE | dict(gold=[])]), "empty gold"), "gold nan": (pd.DataFrame([ONE | dict(gold=np.nan)]), "empty gold")}
+bad = {"empty": (pd.DataFrame(columns=list(ONE)), "is empty"),
+       "column": (pd.DataFrame([dict(id=1, question="?")]), "lack the column 'gold'"),
+       "id twice": (pd.DataFrame([ONE, ONE]), "row 1 .* repeats an id"),
+       "no id": (pd.DataFrame([ONE | dict(id=None)]), "has no id"),
+       "question": (pd.DataFrame([ONE | dict(question=" ")]), "empty question"),
+       "gold": (pd.DataFrame([ONE | dict(gold="")]), "empty gold"),
+       "gold list": (pd.DataFrame([ONE | dict(gold=[])]), "empty gold"),
+       "gold nan": (pd.DataFrame([ONE | dict(gold=np.nan)]), "empty gold")}
 
 
 @pytest.mark.parametrize("case", bad)

@@ -29,8 +29,8 @@ def test_tokens_cover_every_character_once_or_share_it(t):
 
 
 def one(ids, options, **more):
-    row = dict(example=0, question="?", gold=options[:1], options=options, prompt_ids=[5, 6], answer_ids=ids, outcome="correct") | more
-    return find_spans(LM, pd.DataFrame([row]), progress=False).iloc[0]
+    row = dict(example=0, question="?", gold=options[:1], options=options, prompt_ids=[5, 6], answer_ids=ids, outcome="correct")
+    return find_spans(LM, pd.DataFrame([row | more]), progress=False).iloc[0]
 
 
 @given(text, st.sampled_from(["Torvik", "New York", "Zürich", "東京", "1,250", "naïve 🙂 town"]), text)
@@ -53,8 +53,10 @@ def test_the_span_does_not_know_which_answer_is_right():
 
 def test_what_is_missing_says_why():
     ids = TOK("It was Rome.", add_special_tokens=False)["input_ids"]
-    for got, why in [(one(ids, ["Rome"], outcome="refused"), "a refusal"), (one(ids, ["Oslo", "Bern"]), "none of the 2 options"), (one([2], ["Oslo"]), "none of the 1 options")]:
-        assert pd.isna(got["span_start"]) and pd.isna(got["span_stop"]) and got["exact_answer"] is None and why in got["span_reason"]
+    for got, why in [(one(ids, ["Rome"], outcome="refused"), "a refusal"), (one(ids, ["Oslo", "Bern"]), "none of the 2 options"),
+                     (one([2], ["Oslo"]), "none of the 1 options")]:
+        assert pd.isna(got["span_start"]) and pd.isna(got["span_stop"]) and got["exact_answer"] is None
+        assert why in got["span_reason"]
 
 
 def test_what_comes_after_the_end_is_no_answer():
@@ -62,15 +64,19 @@ def test_what_comes_after_the_end_is_no_answer():
     assert pd.isna(one(ids, ["Torvik"])["span_start"])
 
 
-@pytest.mark.parametrize("said, exact", [("The capital of France is Paris, of course.", "Paris"), ("It has 1,250 inhabitants.", "1,250"), ("yes.", "yes"),
-                                         ("It belonged to the Kingdom of Spain then.", "Kingdom of Spain"), ('They called it "the long night" there.', "the long night")])
+@pytest.mark.parametrize("said, exact", [("The capital of France is Paris, of course.", "Paris"),
+                                         ("It has 1,250 inhabitants.", "1,250"), ("yes.", "yes"),
+                                         ("It belonged to the Kingdom of Spain then.", "Kingdom of Spain"),
+                                         ('They called it "the long night" there.', "the long night")])
 def test_phrases_without_options(said, exact):
-    row = dict(example=0, question="What is the capital of France?", gold=["x"], options=None, prompt_ids=[5], answer_ids=TOK(said)["input_ids"])
+    row = dict(example=0, question="What is the capital of France?", gold=["x"], options=None, prompt_ids=[5],
+               answer_ids=TOK(said)["input_ids"])
     assert find_spans(LM, pd.DataFrame([row]), progress=False)["exact_answer"][0] == exact
 
 
 def test_own_methods_and_foreign_answers():
-    rows = pd.DataFrame([dict(example=0, question="?", gold=["x"], options=None, prompt_ids=[5], answer_ids=TOK("abc def")["input_ids"])])
+    rows = pd.DataFrame([dict(example=0, question="?", gold=["x"], options=None, prompt_ids=[5],
+                              answer_ids=TOK("abc def")["input_ids"])])
     assert find_spans(LM, rows, method=lambda t, r: (4, 7), progress=False)["exact_answer"][0] == "def"
     assert find_spans(LM, rows, method=lambda t, r: "not today", progress=False)["span_reason"][0] == "not today"
     with pytest.raises(ValueError, match="no method 'gold'"): find_spans(LM, rows, method="gold")
@@ -79,7 +85,9 @@ def test_own_methods_and_foreign_answers():
     with pytest.raises(ValueError, match="stands twice"): find_spans(LM, pd.concat([rows, rows]))
 
 
-def rows_of(p, m, s, e): return pd.DataFrame(dict(example=[3], prompt_ids=[[1]*p], answer_ids=[[2]*m], span_start=pd.array([s], "Int64"), span_stop=pd.array([e], "Int64")))
+def rows_of(p, m, s, e):
+    return pd.DataFrame(dict(example=[3], prompt_ids=[[1]*p], answer_ids=[[2]*m],
+                             span_start=pd.array([s], "Int64"), span_stop=pd.array([e], "Int64")))
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.data())
@@ -87,7 +95,8 @@ def test_positions_are_what_their_names_say(p, m, data):
     s = data.draw(st.integers(0, m - 1))
     e = data.draw(st.integers(s + 1, m))
     at = positions(rows_of(p, m, s, e)).set_index("position")["start"]
-    want = dict(last_q=p - 1, first_answer=p, second_answer=p + 1, exact_answer_before_first=p + s - 1, exact_answer_first=p + s, exact_answer_last=p + e - 1,
+    want = dict(last_q=p - 1, first_answer=p, second_answer=p + 1, exact_answer_before_first=p + s - 1,
+                exact_answer_first=p + s, exact_answer_last=p + e - 1,
                 exact_answer_after_last=p + e) | {str(-k): p + m - k for k in range(8, 0, -1)}
     assert list(at.index) == list(want) == [r.label for r in RULES]
     for label, i in want.items():
@@ -97,13 +106,16 @@ def test_positions_are_what_their_names_say(p, m, data):
 
 def test_without_a_span_only_the_spans_positions_are_missing():
     at = positions(rows_of(4, 9, None, None)).set_index("position")["start"]
-    assert at[[c for c in at.index if c.startswith("exact")]].isna().all() and at[[c for c in at.index if not c.startswith("exact")]].notna().all()
+    exact = at.index.str.startswith("exact")
+    assert at[exact].isna().all() and at[~exact].notna().all()
 
 
 def test_own_rules():
-    got = positions(rows_of(4, 9, 2, 5), ["last_q", token(0), token(-2), pooled(), pooled("answer", "max"), Rule("x", lambda p, m, s, e: (p + 100, p + 101))])
+    far = Rule("x", lambda p, m, s, e: (p + 100, p + 101))
+    got = positions(rows_of(4, 9, 2, 5), ["last_q", token(0), token(-2), pooled(), pooled("answer", "max"), far])
     assert got["position"].tolist() == ["last_q", "token_0", "-2", "exact_answer_mean", "answer_max", "x"]
-    assert got["start"].tolist()[:5] == [3, 4, 11, 6, 4] and got["stop"].tolist()[:5] == [4, 5, 12, 9, 13] and pd.isna(got["start"][5])
+    assert got["start"].tolist()[:5] == [3, 4, 11, 6, 4] and got["stop"].tolist()[:5] == [4, 5, 12, 9, 13]
+    assert pd.isna(got["start"][5])
     assert got["pool"].tolist() == ["first"]*3 + ["mean", "max", "first"]
     with pytest.raises(ValueError, match="named twice"): positions(rows_of(4, 9, 2, 5), ["last_q", "last_q"])
     with pytest.raises(ValueError, match="no position 'last'"): positions(rows_of(4, 9, 2, 5), ["last"])
@@ -121,5 +133,6 @@ def test_the_demos_spans():
     ans = find_spans(lm, judge(answer(lm, load_questions("demo", n=80), progress=False)), progress=False)
     judged = ans[ans["correct"].notna()]
     assert judged["span_start"].notna().mean() > .95
-    for r in judged[judged["span_start"].notna()].to_dict("records"): assert r["exact_answer"].lower() in [o.lower() for o in r["options"]]
+    for r in judged[judged["span_start"].notna()].to_dict("records"):
+        assert r["exact_answer"].lower() in [o.lower() for o in r["options"]]
     assert check_questions(ans[["id", "question", "gold"]]).shape[0] == 80

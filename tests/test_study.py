@@ -8,6 +8,7 @@ import pytest
 from worlds import tiny_model, tiny_tokenizer
 
 import probe_nb.study as S
+from probe_nb.activations import extract
 from probe_nb.answers import answer
 from probe_nb.judges import judge
 from probe_nb.maps import probe_map
@@ -16,7 +17,6 @@ from probe_nb.questions import load_questions
 from probe_nb.report import best_cell
 from probe_nb.spans import find_spans, positions
 from probe_nb.study import Study
-from probe_nb.activations import extract
 
 KW = dict(progress=False)
 
@@ -74,6 +74,20 @@ def test_another_model_or_table_is_refused(study):
     assert Study(study.path, lm="demo", questions="demo", **KW).map().equals(study.map())
 
 
+def test_what_a_study_is_stays(study):
+    for what, other in dict(n=5, seed=7, n_samples=2, layers=[1]).items():
+        with pytest.raises(ValueError, match=f"is a study of {what}="): Study(study.path, **{what: other})
+    assert (again := Study(study.path, n=160, seed=0)).card == study.card and again.site == "mlp_in"
+    (study.path/"study.json").write_text("{}")
+    with pytest.raises(ValueError, match="is damaged .it lacks 'lm'"): Study(study.path)
+
+
+def test_layers_are_remembered(tmp_path):
+    Study(tmp_path/"a", lm="demo", questions="demo", n=150, layers=[2, 4], site="resid", **KW).map()
+    again = Study(tmp_path/"a", **KW)
+    assert again.map()["layer"].values.tolist() == [2, 4] and again.site == "resid" and again._lm is None
+
+
 def test_answers_of_another_model_under_this_name(study):
     "The folder says demo, the weights are others: nothing is computed on tokens that mean something else."
     other = load_lm(tiny_model("llama", vocab_size=4000), tiny_tokenizer(chat=True))
@@ -88,6 +102,7 @@ def test_own_tables(tmp_path):
     assert Study(tmp_path/"own", questions=own, **KW).answers().equals(study.answers())
     with pytest.raises(ValueError, match="questions_hash"): Study(tmp_path/"own", questions=own.assign(gold="z"))
     assert len(Study(tmp_path/"own", **KW).answers()) == 2
+    assert Study(tmp_path/"own", **KW).variant(lm="org/model").questions().equals(study.questions())
     with pytest.raises(ValueError, match="was made from a table in memory"):
         (tmp_path/"own"/"questions.parquet").unlink()
         Study(tmp_path/"own", **KW).questions()
@@ -98,7 +113,8 @@ def test_objects_as_models(tmp_path):
     study = Study(tmp_path/"a", lm=lm, questions="demo", n=12, **KW)
     pmap = study.map()
     assert pmap.attrs["model"] == lm.name and set(np.unique(pmap["n_wrong"])) <= set(range(13))
-    assert pmap["auc"].isnull().all() and (pmap["reason"] != "").all() and "No cell" in best_cell(pmap)  # nothing is right: missing, with the reason
+    assert pmap["auc"].isnull().all() and (pmap["reason"] != "").all()  # nothing is right: missing, with the reason
+    assert "No cell" in best_cell(pmap)
     assert study.report().exists()
 
 
@@ -120,14 +136,17 @@ def test_a_write_that_fails_leaves_the_old_file(study, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    with pytest.raises(OSError, match="could not be written .No space left"): S._save_table(study.answers(), study.path/"answers.parquet")
+    with pytest.raises(OSError, match="could not be written .No space left"):
+        S._save_table(study.answers(), study.path/"answers.parquet")
     assert (study.path/"answers.parquet").read_bytes() == before and not list(study.path.glob("*.partial"))
 
 
 def test_variants_stand_side_by_side(study):
-    assert study.variant().path == study.path and study.variant(site="resid").site == "resid" and study.variant(site="resid").path == study.path
+    elsewhere = study.variant(site="resid")
+    assert study.variant().path == study.path and elsewhere.site == "resid" and elsewhere.path == study.path
     other = study.variant(lm="org/model")
-    assert other.path.parent == study.path.parent and other.path != study.path and other.lm_name == "org/model" and other.card["n"] == 160
+    assert other.path.parent == study.path.parent and other.path != study.path
+    assert other.lm_name == "org/model" and other.card["n"] == 160
     assert not other.path.exists()  # nothing is made before it is needed
 
 

@@ -3,13 +3,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-SIZE = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, vocab_size=400,
-            max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-OWN = dict(gpt2=dict(n_embd=32, n_layer=3, n_head=4, n_inner=64), opt=dict(ffn_dim=64, word_embed_proj_dim=32), bloom=dict(n_layer=3, n_head=4),
-           falcon=dict(new_decoder_architecture=False), mixtral=dict(num_local_experts=4), qwen3_moe=dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
+SIZE = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+            vocab_size=400, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+OWN = dict(gpt2=dict(n_embd=32, n_layer=3, n_head=4, n_inner=64), opt=dict(ffn_dim=64, word_embed_proj_dim=32),
+           bloom=dict(n_layer=3, n_head=4), falcon=dict(new_decoder_architecture=False), mixtral=dict(num_local_experts=4),
+           qwen3_moe=dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
            gpt_oss=dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8))
-KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "gpt_neox", "opt", "falcon", "bloom",
-         "mixtral", "qwen3_moe", "gpt_oss", "mamba"]
+KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "gpt_neox", "opt", "falcon",
+         "bloom", "mixtral", "qwen3_moe", "gpt_oss", "mamba"]
 
 
 def tiny_model(kind, **more):
@@ -21,9 +22,11 @@ def tiny_tokenizer(chat=False, adds_bos=False):
     "Byte-level BPE of 400 tokens, learnt from a few sentences: words fall apart, every text can be written."
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer, tok.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    text = ["Alda Brenn was born in Torvik, I think.", "The answer is Paris, of course; not Rome.", "Question: where was it? Answer: nowhere."]
-    tok.train_from_iterator(text * 20, trainers.BpeTrainer(vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False,
-                                                           initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    text = ["Alda Brenn was born in Torvik, I think.", "The answer is Paris, of course; not Rome.",
+            "Question: where was it? Answer: nowhere."]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tok.train_from_iterator(text * 20, trainer)
     if adds_bos:
         from tokenizers.processors import TemplateProcessing
         tok.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
