@@ -163,7 +163,7 @@ def _loss(u: torch.Tensor, w: torch.Tensor, y: torch.Tensor, m: torch.Tensor, C:
 def _newton(X, D, y, m, C: float, w, b, pre, tol: float, most: int = 60):
     "Minimise all problems from (w, b): w, b, u = scores [cell, problem, example], pre = (map, its steps), steps, done [cell]."
     u = (D * w) @ X.mT + b
-    f, steps, done, worth = _loss(u, w, y, m, C), 0, torch.zeros(len(X), dtype=torch.bool), _worth(X, len(m))
+    f, steps, care, done, worth = _loss(u, w, y, m, C), 0, .1, torch.zeros(len(X), dtype=torch.bool), _worth(X, len(m))
     while steps < most and not done.all():
         steps += 1
         p = torch.sigmoid(u)
@@ -171,20 +171,22 @@ def _newton(X, D, y, m, C: float, w, b, pre, tol: float, most: int = 60):
         S, R = s.sum(-1, keepdim=True).clamp_min(1e-30), r.sum(-1, keepdim=True)
         if pre[1] > worth: pre = _preconditioner(X, s.mean(1), C), 0
         g = w + C * (D * ((r - s * (R / S)) @ X))
-        dw, du, taken, solved = _conjugate(g, partial(_hessian, X, D, s, S, C), pre[0], 10 * tol if steps > 1 else .1, 300)
+        dw, du, taken, solved = _conjugate(g, partial(_hessian, X, D, s, S, C), pre[0], care, 300)
         pre, db = (pre[0], taken), -(R + (s * du).sum(-1, keepdim=True)) / S
         decrement = C * R**2 / S - (g * dw).sum(-1, keepdim=True)
-        near = solved & (decrement <= tol**2 * ((w * w).sum(-1, keepdim=True) + C * (s * (u - b) ** 2).sum(-1, keepdim=True)))
+        size = (w * w).sum(-1, keepdim=True) + C * (s * (u - b) ** 2).sum(-1, keepdim=True)
+        far = (decrement / size.clamp_min(1e-30)).sqrt()  # λ / ‖w‖_H
+        near = solved & (far <= tol) & (far * care <= 10 * tol**2)
         t, f = _damping(u, du + db, w, dw, y, m, C, f, decrement, near)
         w, b, u = w + t * dw, b + t * db, u + t * (du + db)
-        done = near.flatten(1).all(1) & (steps > 1)  # the first step is solved roughly
+        done, care = near.flatten(1).all(1), min(.1, max(10 * tol, far.max().item()))  # solve as well as is worth while
     return w, b, u, pre, steps, done
 
 # %% ../nbs/10_probes.ipynb #7baf2d5e
 def _worth(X: torch.Tensor, problems: int) -> float:
     "How many conjugate steps a preconditioner for the next three or so of Newton's must save; X [cell, example, k]."
     n, k = X.shape[1:]
-    return max(6., min(n, k) / (6 * problems) * (1 + 3 * min(n, k) ** 2 / (n * k)))
+    return max(6., min(n, k) / (6 * max(problems, 8)) * (1 + 3 * min(n, k) ** 2 / (n * k)))
 
 # %% ../nbs/10_probes.ipynb #17704b69
 def _damping(u, du, w, dw, y, m, C: float, f, decrement, near) -> tuple[torch.Tensor, torch.Tensor]:
@@ -269,7 +271,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         with _threads(1 if X.numel() < 2**20 else torch.get_num_threads()):
             Z, D = _design(X[None], m, self.scale)
             w, b = Z.new_zeros(1, 1, Z.shape[2]), Z.new_zeros(1, 1, 1)
-            w, b, u, _, steps, done = _newton(Z, D, y01, m, self.C, w, b, _NONE, 1e-7, 200)
+            w, b, u, _, steps, done = _newton(Z, D, y01, m, self.C, w, b, _NONE, 3e-6, 200)
         if not done.all(): warnings.warn("the probe stopped before its optimum", ConvergenceWarning, stacklevel=2)
         w, b = _undo(X, y01, m, self.C, self.scale, D, w, u, b)
         self.coef_, self.intercept_, self.n_iter_ = w.numpy(), b.numpy(), np.array([steps])
