@@ -22,7 +22,7 @@ from .activations import extract, open_acts
 from .answers import answer, check_model
 from .judges import judge
 from .maps import probe_map
-from .models import LM, Progress, load_lm, track
+from .models import LM, Progress, known_revision, load_lm, track
 from .questions import load_questions
 from .spans import find_spans
 from .spans import positions as find_positions
@@ -57,7 +57,7 @@ def _table_hash(qs:pd.DataFrame) -> str:
 
 def _slug(name:str) -> str: return re.sub(r"[^\w.-]+", "_", str(name)).strip("_.") or "study"
 
-_FRESH = dict(lm="demo", questions="demo", site="mlp_in", layers=None, n=None, seed=0, n_samples=0)
+_FRESH = dict(lm="demo", questions="demo", site="mlp_in", layers=None, n=None, seed=0, n_samples=0, revision="")
 
 def _read_card(path:Path) -> dict:
     "A study's card; {} where there is none yet."
@@ -89,10 +89,15 @@ class Study:
                      questions_hash=_table_hash(self._questions) if own else None, n=n, seed=seed, n_samples=n_samples,
                      layers=None if layers is None else [int(i) for i in layers])
         asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
-        self.card = _read_card(self.path/"study.json") or _FRESH | asked | dict(site=site or "mlp_in", version=__version__)
+        found = lm.revision if isinstance(lm, LM) else known_revision(asked.get("lm", "demo"))
+        self.card = _read_card(self.path/"study.json") or _FRESH | asked | dict(site=site or "mlp_in", revision=found, version=__version__)
         for k, v in asked.items():
             if v != self.card.get(k): raise ValueError(self._foreign(k, v))
         self.site, self.layers = site or self.card["site"], self.card["layers"]
+        now = found if isinstance(lm, LM) else known_revision(self.card["lm"])
+        if now and self.card["revision"] and now != self.card["revision"]:
+            raise ValueError(f"{self.path} was made with other weights of {self.lm_name!r} (revision {self.card['revision']}, now {now}): "
+                             "use another folder, or delete that one")
 
     def _foreign(self, what, asked) -> str:
         return (f"{self.path} is a study of {what}={self.card.get(what)!r}, not {asked!r}: "
@@ -132,7 +137,7 @@ def _load_own(study:Study) -> pd.DataFrame:
     return load_questions(study.questions_name, n=study.card["n"], seed=study.card["seed"])
 
 # %% ../nbs/40_study.ipynb #b6149bb9
-_BLOCK = 128  # questions that are answered, and written, together
+_BLOCK = 256  # questions that are answered, and written, together
 
 def _answer_in_blocks(study:Study, progress) -> pd.DataFrame:
     "Answers to all questions, a block of them in a file; those that are there already are not asked again."

@@ -82,6 +82,12 @@ def test_what_a_study_is_stays(study):
     with pytest.raises(ValueError, match="is damaged .it lacks 'lm'"): Study(study.path)
 
 
+def test_other_weights_under_the_same_name(study):
+    card = json.loads((study.path/"study.json").read_text())
+    (study.path/"study.json").write_text(json.dumps(card | dict(revision="0123456789ab")))
+    with pytest.raises(ValueError, match="other weights of 'demo' .revision 0123456789ab"): Study(study.path)
+
+
 def test_layers_are_remembered(tmp_path):
     Study(tmp_path/"a", lm="demo", questions="demo", n=150, layers=[2, 4], site="resid", **KW).map()
     again = Study(tmp_path/"a", **KW)
@@ -125,9 +131,9 @@ def test_a_cut_off_run_goes_on(tmp_path, monkeypatch):
         if len(asked) == 2: raise KeyboardInterrupt
         return true(lm, qs, **kw)
     monkeypatch.setattr(S, "answer", cut)
-    with pytest.raises(KeyboardInterrupt): Study(tmp_path/"a", lm="demo", questions="demo", n=140, **KW).answers()
+    with pytest.raises(KeyboardInterrupt): Study(tmp_path/"a", lm="demo", questions="demo", n=300, **KW).answers()
     ans = Study(tmp_path/"a", **KW).answers()
-    assert asked == [128, 12, 12] and ans["example"].tolist() == list(range(140)) and not (tmp_path/"a"/"answers.parts").exists()
+    assert asked == [256, 44, 44] and ans["example"].tolist() == list(range(300)) and not (tmp_path/"a"/"answers.parts").exists()
 
 
 def test_a_write_that_fails_leaves_the_old_file(study, monkeypatch):
