@@ -34,7 +34,7 @@ def best_cell(pmap:xr.Dataset # a map, as `probe_map` gives it
 _CSS = """:root{color-scheme:light dark}
 body{font:15px/1.55 system-ui,sans-serif;max-width:60rem;margin:2.5rem auto;padding:0 1.2rem;color:#1b1f24;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2.2rem}
-.map{overflow-x:auto;background:#fff;padding:.6rem 0} table{border-collapse:collapse;width:100%}
+.map{overflow-x:auto;background:#fff;padding:.6rem 0;width:fit-content;max-width:100%} table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #d8dee4;vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} .quiet{color:#57606a;font-size:.92em}
 @media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3} th,td{border-color:#30363d}
@@ -48,7 +48,8 @@ _HOW_TO_READ = ("Each cell: how well a linear probe on the activations of that l
 def _rows(frame:pd.DataFrame) -> str:
     "A frame as an HTML table, everything escaped; numbers to the right."
     number = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in frame}
-    cell = lambda tag, c, v: f"<{tag}{' class=n' if number[c] else ''}>{escape(str(v))}</{tag}>"
+    said = lambda v: f"{v:.2f}" if isinstance(v, float) else str(v)
+    cell = lambda tag, c, v: f"<{tag}{' class=n' if number[c] else ''}>{escape(said(v))}</{tag}>"
     head = "".join(cell("th", c, c) for c in frame)
     body = "".join("<tr>" + "".join(cell("td", c, r[c]) for c in frame) + "</tr>" for r in frame.to_dict("records"))
     return f"<table><tr>{head}</tr>{body}</table>"
@@ -77,7 +78,7 @@ def report(self:Study,
     "Write the study as one self-contained HTML page."
     pmap, ans, path = self.map(site), self.answers(), Path(path or self.path/"report.html")
     chart = heatmap(pmap).to_html(inline=True, fullhtml=False)
-    title = f"{escape(self.lm_name)} on {escape(self.questions_name)}"
+    title = f"Model {escape(self.lm_name)}, questions {escape(self.questions_name)}"
     a = {k: escape(str(pmap.attrs.get(k, ""))) for k in ("version", "site", "seed", "folds")}
     made = f"probe_nb {a['version']} · site {a['site']} · {len(ans)} answers · seed {a['seed']} · folds {a['folds']} by group"
     parts = [f"<h1>{title}</h1><p class=quiet>{made}</p>", f"<p>{escape(best_cell(pmap))}</p>",
