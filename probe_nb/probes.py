@@ -31,7 +31,6 @@ def _threads(n: int):
     finally: torch.set_num_threads(before)
 
 # %% ../nbs/10_probes.ipynb #56d4aca5
-@_threads(1)
 def _below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     "For each score in `a` [..., i] the share of the scores `b` [..., j] that lie below it; a tie counts half."
     a, b = a.contiguous(), b.sort(-1).values.contiguous()
@@ -39,6 +38,7 @@ def _below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return places.double() / (2 * b.shape[-1])
 
 # %% ../nbs/10_probes.ipynb #18e7bf67
+@_threads(1)
 def auc(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -64,6 +64,7 @@ def _rows(scores, y, folds) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     return s, y, folds
 
 # %% ../nbs/10_probes.ipynb #b6149bb9
+@_threads(1)
 def auc_parts(
     scores: np.ndarray, # [..., example], higher = more likely correct
     y: np.ndarray, # [example], true or 1 for a correct answer
@@ -89,8 +90,7 @@ def delong(
 ) -> tuple[np.ndarray, np.ndarray]: # AUC [...] and its variance [...]
     "AUC with DeLong's variance: independent rows, one probe."
     y, psi2 = np.asarray(y).astype(bool), auc_parts(scores, y) ** 2
-    kinds = [k for k in (y, ~y) if k.sum() > 1]
-    return auc(scores, y), sum(psi2[..., k].sum(-1) * k.sum() / (k.sum() - 1) for k in kinds)
+    return auc(scores, y), sum(psi2[..., k].sum(-1) * k.sum() / (k.sum() - 1) for k in (y, ~y) if k.sum() > 1)
 
 # %% ../nbs/10_probes.ipynb #c5c71844
 def _design(X: torch.Tensor, m: torch.Tensor, scale: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,7 +223,7 @@ def _path(X: torch.Tensor, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float]
 def _solve(X: np.ndarray, y: np.ndarray, train: np.ndarray, Cs: Sequence[float], scale: bool) -> torch.Tensor:
     "Scores of one chunk in single precision; cells that did not converge again in double precision."
     y, m = torch.as_tensor(np.asarray(y, np.float32)), torch.as_tensor(np.asarray(train, np.float32))
-    X = torch.as_tensor(np.ascontiguousarray(X, np.float32))
+    X = torch.as_tensor(np.array(X, np.float32))
     out, ok = _path(X, y, m, Cs, scale, 1e-3)
     if not ok.all():
         again, fine = _path(X[~ok].double(), y.double(), m.double(), Cs, scale, 1e-4)
@@ -270,8 +270,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         X, y01, m = _checked(self, X, y, sample_weight)
         with _threads(1 if X.numel() < 2**20 else torch.get_num_threads()):
             Z, D = _design(X[None], m, self.scale)
-            w, b = Z.new_zeros(1, 1, Z.shape[2]), Z.new_zeros(1, 1, 1)
-            w, b, u, _, steps, done = _newton(Z, D, y01, m, self.C, w, b, _NONE, 3e-6, 200)
+            zero = Z.new_zeros(1, 1, Z.shape[2]), Z.new_zeros(1, 1, 1)
+            w, b, u, _, steps, done = _newton(Z, D, y01, m, self.C, *zero, _NONE, 3e-6, 200)
         if not done.all(): warnings.warn("the probe stopped before its optimum", ConvergenceWarning, stacklevel=2)
         w, b = _undo(X, y01, m, self.C, self.scale, D, w, u, b)
         self.coef_, self.intercept_, self.n_iter_ = w.numpy(), b.numpy(), np.array([steps])
@@ -337,9 +337,8 @@ def _finite(X) -> None:
     if X.dtype.kind != "f" or np.isfinite(X.sum()): return
     bad = np.argwhere(~np.isfinite(X))
     if len(bad) == 0: return
-    value, names = X[tuple(bad[0])], ("cell", "example", "feature")[-X.ndim:]
-    place = ", ".join(f"{n} {i}" for n, i in zip(names, bad[0]))
-    kind = "NaN" if np.isnan(value) else "infinity"
+    kind = "NaN" if np.isnan(X[tuple(bad[0])]) else "infinity"
+    place = ", ".join(f"{n} {i}" for n, i in zip(("cell", "example", "feature")[-X.ndim:], bad[0]))
     raise ValueError(f"X holds {len(bad)} NaN or infinite values, the first ({kind}) at {place}: drop those examples first")
 
 # %% ../nbs/10_probes.ipynb #011aa1c4
@@ -399,6 +398,5 @@ def _checked_grid(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _both_kinds(y: np.ndarray, train: np.ndarray) -> None:
     "Each problem must train on both kinds."
-    for k, m in enumerate(train):
-        if len(np.unique(y[m > 0])) < 2:
-            raise ValueError(f"without fold {k} only one class is left to train on: take more folds, or smaller groups")
+    if lost := [k for k, m in enumerate(train) if len(np.unique(y[m > 0])) < 2]:
+        raise ValueError(f"without fold {lost[0]} only one class is left to train on: take more folds, or smaller groups")
