@@ -90,14 +90,15 @@ class Study:
                      layers=None if layers is None else [int(i) for i in layers])
         asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
         found = lm.revision if isinstance(lm, LM) else known_revision(asked.get("lm", "demo"))
-        self.card = _read_card(self.path/"study.json") or _FRESH | asked | dict(site=site or "mlp_in", revision=found, version=__version__)
+        fresh = _FRESH | asked | dict(site=site or "mlp_in", revision=found, version=__version__)
+        self.card = _read_card(self.path/"study.json") or fresh
         for k, v in asked.items():
             if v != self.card.get(k): raise ValueError(self._foreign(k, v))
         self.site, self.layers = site or self.card["site"], self.card["layers"]
         now = found if isinstance(lm, LM) else known_revision(self.card["lm"])
         if now and self.card["revision"] and now != self.card["revision"]:
-            raise ValueError(f"{self.path} was made with other weights of {self.lm_name!r} (revision {self.card['revision']}, now {now}): "
-                             "use another folder, or delete that one")
+            raise ValueError(f"{self.path} was made with other weights of {self.lm_name!r} "
+                             f"(revision {self.card['revision']}, now {now}): use another folder, or delete that one")
 
     def _foreign(self, what, asked) -> str:
         return (f"{self.path} is a study of {what}={self.card.get(what)!r}, not {asked!r}: "
