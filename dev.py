@@ -106,10 +106,13 @@ def demo(args):
     "The whole line on the embedded model: questions, answers, activations, probes, map."
     start, folder = time.time(), Path(args[0] if args else ROOT / "runs" / "demo").resolve()
     from probe_nb.all import Study, heatmap
-    study = Study(folder, lm="demo", questions="demo")
-    found = study.map()
-    heatmap(found).save(folder / "map.png", scale_factor=2)
-    study.report(folder / "demo.html")
+    try:
+        study = Study(folder, lm="demo", questions="demo")
+        found = study.map()
+        heatmap(found).save(folder / "map.png", scale_factor=2)
+        study.report(folder / "demo.html")
+    except (ValueError, OSError) as e: sys.exit(f"dev.py: {e}")
+    except KeyboardInterrupt: sys.exit("dev.py: stopped; what is finished is kept, and the same command goes on from there.")
     a = found.attrs
     print(f"""
 Best cell: layer {a["best_layer"]}, position {a["best_position"]}, AUC {a["best_auc"]:.3f} \
@@ -140,6 +143,7 @@ def main(args):
     own = {"--pip", "--cuda"}
     command, rest = args[:1], [a for a in args[1:] if a not in own]
     if command not in (["demo"], ["lab"], ["test"]): sys.exit(__doc__)
+    if command == ["demo"] and rest and rest[0].startswith("-"): sys.exit(__doc__)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles torch again
     if Path(sys.prefix).resolve() == VENV.resolve(): return globals()[command[0]](rest)
     if sys.version_info < (3, 11):  # noqa: UP036  that is how an older one hears of it

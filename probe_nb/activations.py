@@ -110,13 +110,18 @@ def _plan(lm, ans, pos, site, layers) -> _Plan:
         found = table[column].astype("Float64").unstack()[labels].reindex(ans["example"])
         return found.to_numpy(float, na_value=-1).astype(np.int64)
     pool = pos.drop_duplicates("position").set_index("position")["pool"][labels].tolist()
-    ids = [list(p) + list(a) for p, a in zip(ans["prompt_ids"], ans["answer_ids"])]
+    ids = [[int(t) for t in (*p, *a)] for p, a in zip(ans["prompt_ids"], ans["answer_ids"])]
     start, stop = wide("start"), wide("stop")
+    outside = (stop > np.array([[len(r)] for r in ids])) | (stop < start) | (start >= 0) & (stop == start)
+    if outside.any():
+        i, j = np.argwhere(outside)[0]
+        raise ValueError(f"position {labels[j]!r} of example {ans['example'].iloc[i]} is {start[i, j]} to {stop[i, j]}, "
+                         f"outside its {len(ids[i])} tokens: make it missing (NA), or mend its rule")
     said = json.dumps([lm.name, lm.revision, site, layers, labels, pool, ids,
                        start.tolist(), stop.tolist(), ans["example"].tolist()])
     coords = dict(example=ans["example"].to_numpy(np.int64), position=np.array(labels, object), layer=np.array(layers))
     attrs = dict(site=site, model=lm.name, revision=lm.revision, fingerprint=hashlib.sha256(said.encode()).hexdigest()[:16])
-    return _Plan([[int(t) for t in r] for r in ids], start, stop, pool, coords, attrs)
+    return _Plan(ids, start, stop, pool, coords, attrs)
 
 # %% ../nbs/05_activations.ipynb #c5c71844
 def _read_block(lm, plan:_Plan, rows:np.ndarray, token_budget) -> torch.Tensor:
@@ -137,7 +142,10 @@ class _Decoded(BackendArray):
     def __getitem__(self, key):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
     def _read(self, key):
-        raw = np.asarray(self.array[key])
+        try: raw = np.asarray(self.array[key])
+        except (ValueError, OSError) as e:
+            why = str(e).splitlines()[0]
+            raise ValueError(f"{self.array.store_path} is damaged ({why}): delete that folder and run again") from None
         return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw.astype(np.float32)
 
 def _numpy(h:torch.Tensor) -> np.ndarray:
@@ -187,6 +195,8 @@ def open_acts(path:str|Path # a folder that `extract` wrote
     if not done.all():
         raise ValueError(f"{path} holds {int(done.sum())} of {len(done)} blocks: "
                          "run the same extract again, it goes on where it stopped")
+    lost = [k for k in range(len(done)) if not (path/"acts"/"c"/f"{k}"/"0"/"0"/"0").exists()]
+    if lost: raise ValueError(f"{path/'acts'/'c'/str(lost[0])} is lost: delete {path.name} and run again")
     data = xr.Variable(group["acts"].metadata.dimension_names, indexing.LazilyIndexedArray(_Decoded(group["acts"])))
     return _label(data, dict(labels.coords), dict(labels.attrs))
 
@@ -239,5 +249,5 @@ def _write(store, path, plan, k, rows, h, block):
         store["done"][k] = 1
     except OSError as e:
         raise OSError(f"block {k} of the activations could not be written ({e.strerror or e}): "
-                      "make room and run the same again, what is written is kept") from e
+                      "mend that and run the same again, what is written is kept") from e
     return store

@@ -129,6 +129,10 @@ def _ends(lm, prompt) -> list[int]:
     pieces = lm.tokenizer.batch_decode([[i] for i in range(len(lm.tokenizer))])
     return ends + [i for i, t in enumerate(pieces) if "\n" in t]
 
+def _limit(lm:LM) -> int:
+    "How many tokens the model can take in."
+    return getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+
 def _left_pad(rows:list[list[int]], pad:int, device):
     "Ids and mask [row, token], padded on the left."
     n = max(map(len, rows))
@@ -146,7 +150,8 @@ def _generate(lm, prompts, seeds, ends, max_new_tokens, temperature, top_p, top_
     ids, mask = _left_pad(prompts, pad if pad is not None else ends[0] if ends else 0, lm.device)
     choose = _Chooser(ids.shape[1], seeds, temperature, top_p, top_k)
     with lm.reading() as model:
-        out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens,
+        most = min(max_new_tokens, _limit(lm) - ids.shape[1])
+        out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=most,
                              eos_token_id=ends or None, pad_token_id=int(ids[0, 0]) if pad is None else pad,
                              logits_processor=LogitsProcessorList([choose]), temperature=None, top_p=None, top_k=None)
     choose.keep(out)
@@ -212,6 +217,19 @@ def _table(lm, qs, prompts, said, n_rows, settings) -> pd.DataFrame:
     return ans
 
 # %% ../nbs/02_answers.ipynb #17704b69
+# an answered table may be asked again: these columns are not its questions'
+_OWN = ("example", "sample", "answer", "prompt_ids", "answer_ids", "token_logprobs", "correct", "outcome",
+        "span_start", "span_stop", "exact_answer", "span_method", "span_reason")
+
+def _check_lengths(lm:LM, qs:pd.DataFrame, prompts, more):
+    "Refuse what the model cannot take in, before anything is computed."
+    over = [i for i, (p, k) in enumerate(zip(prompts, more)) if len(p) + k > _limit(lm)]
+    if not over: return
+    first, tokens = qs["id"].iloc[over[0]], len(prompts[over[0]]) + more[over[0]]
+    raise ValueError(f"question {first!r} makes {tokens} tokens and {lm.name} takes {_limit(lm)} ({len(over)} such): "
+                     "shorten it, or drop it")
+
+# %% ../nbs/02_answers.ipynb #562ae44c
 def answer(lm:LM, # the model to ask
            qs:pd.DataFrame, # questions, as `load_questions` gives them
            n_samples:int=0, # samples of each question, beside its greedy answer
@@ -227,17 +245,22 @@ def answer(lm:LM, # the model to ask
           ) -> pd.DataFrame: # answers: one row an answer, keyed by `example`
     "Ask the model every question (Sec. 2 of the paper: greedy; its samples are K = 30 at temperature 1)."
     from probe_nb.questions import check_questions
-    qs = check_questions(qs)
+    if n_samples < 0 or temperature <= 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
+        raise ValueError(f"n_samples={n_samples}, temperature={temperature}, top_p={top_p}, max_new_tokens={max_new_tokens}: "
+                         "n_samples is 0 or more, temperature above 0 (sample 0 is greedy anyway), top_p in (0, 1], "
+                         "max_new_tokens at least 1")
+    qs = check_questions(qs.drop(columns=[c for c in _OWN if c in qs]))
     prompts = encode_prompts(lm, qs, prompt)
+    _check_lengths(lm, qs, prompts, [1]*len(qs))
     settings = dict(prompt=prompt, seed=seed, n_samples=n_samples, max_new_tokens=max_new_tokens,
                     temperature=temperature, top_p=top_p, top_k=top_k)
     if given is not None:
-        said = _read_given(lm, prompts, given, prompt, token_budget, progress)
+        said = _read_given(lm, qs, prompts, given, prompt, token_budget, progress)
         return _table(lm, qs, prompts, said, 1, settings | dict(given=True))
     rows = [(p, _seed(seed, id, s)) for p, id in zip(prompts, qs["id"]) for s in range(n_samples + 1)]
     return _table(lm, qs, [p for p, _ in rows], _say(lm, rows, settings, token_budget, progress), n_samples + 1, settings)
 
-# %% ../nbs/02_answers.ipynb #562ae44c
+# %% ../nbs/02_answers.ipynb #614e38ed
 def _say(lm, rows:list[tuple], settings:dict, token_budget, progress) -> list[tuple[list[int], list[float]]]:
     "Answer ids and their log-probabilities for each row (prompt ids, seed), batched by length."
     said, ends = [None]*len(rows), _ends(lm, settings["prompt"])
@@ -249,10 +272,10 @@ def _say(lm, rows:list[tuple], settings:dict, token_budget, progress) -> list[tu
     for b in track(batches(lengths, token_budget), desc="answering", progress=progress): in_halves(ask, b)
     return said
 
-# %% ../nbs/02_answers.ipynb #614e38ed
-def _read_given(lm, prompts, texts, prompt, token_budget, progress):
+# %% ../nbs/02_answers.ipynb #4243d3ea
+def _read_given(lm, qs, prompts, texts, prompt, token_budget, progress):
     "Ids and log-probabilities of answers that were written elsewhere."
-    texts = list(texts)
+    texts = [texts] if isinstance(texts, str) else list(texts)
     if len(texts) != len(prompts):
         raise ValueError(f"{len(texts)} given answers for {len(prompts)} questions: give one a question, in their order")
     if (bad := [i for i, t in enumerate(texts) if not isinstance(t, str) or not t.strip()]):
@@ -260,9 +283,10 @@ def _read_given(lm, prompts, texts, prompt, token_budget, progress):
     base = prompt == "base" or prompt == "auto" and not getattr(lm.tokenizer, "chat_template", None)
     end = [e for e in (lm.tokenizer.eos_token_id,) if e is not None]
     ids = [lm.tokenizer((" " if base else "") + t.strip(), add_special_tokens=False)["input_ids"] + end for t in texts]
+    _check_lengths(lm, qs, prompts, [len(i) for i in ids])
     return list(zip(ids, token_logprobs(lm, prompts, ids, token_budget, progress)))
 
-# %% ../nbs/02_answers.ipynb #917c4f79
+# %% ../nbs/02_answers.ipynb #62a9baa6
 def check_model(lm:LM, # the model that is asked to go on
                 ans:pd.DataFrame # answers, as `answer` gives them
                ) -> None:
@@ -271,7 +295,8 @@ def check_model(lm:LM, # the model that is asked to go on
     if lacks: raise ValueError(f"the answers lack the column {', '.join(map(repr, lacks))}: they come from answer(lm, qs)")
     twice = ans.loc[ans["example"].duplicated(), "example"]
     if len(twice): raise ValueError(f"example {twice.iloc[0]} stands twice in the answers")
-    theirs = (ans.attrs.get("model", lm.name), ans.attrs.get("revision", lm.revision))
-    if theirs != (lm.name, lm.revision):
+    theirs = (ans.attrs.get("model", lm.name), ans.attrs.get("revision", ""))
+    same = theirs[1] == lm.revision if theirs[1] and lm.revision else theirs[0] == lm.name
+    if not same:
         raise ValueError(f"these answers are {theirs[0]}'s (revision {theirs[1] or 'unknown'}), not {lm.name}'s "
                          f"(revision {lm.revision or 'unknown'}): load that model, or answer anew")

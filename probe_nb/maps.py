@@ -175,6 +175,7 @@ def _defaults(protocol: str, C: float | Sequence[float] | None, scale: bool | No
     if protocol not in ("honest", "paper"): raise ValueError(f"protocol='{protocol}': it is 'honest' or 'paper'")
     honest = protocol == "honest"
     C = np.ravel(C if C is not None else [.001, .01, .1, 1] if honest else 1).astype(float).tolist()
+    if not C or min(C) <= 0: raise ValueError(f"C={C}: name at least one strength, each above 0")
     return C if honest else C[:1], honest if scale is None else bool(scale)
 
 # %% ../nbs/11_maps.ipynb #917c4f79
@@ -278,6 +279,7 @@ def probe_map(
     layers: Sequence[int] | None = None, # which to map; None = all
 ) -> xr.Dataset: # [layer, position]: auc, auc_low, auc_high, accuracy, majority, n, n_wrong, reason; attrs best_…
     "How well a probe at each layer and position tells correct answers from wrong ones, on questions it has not seen."
+    if not 0 < ci < 1: raise ValueError(f"ci={ci}: a share above 0 and below 1, such as .95")
     found = list(_scored(acts, ans, layers, positions, protocol, folds, seed, C, scale, progress))
     columns = [_column(*f[:3], f[4], ci) for f in found]
     ds = xr.Dataset({v: (("layer", "position"), np.stack([c[v] for c in columns], 1)) for v in columns[0]}, coords={

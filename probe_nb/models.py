@@ -96,7 +96,7 @@ _SMALL = 512  # features; below, one thread of a CPU is faster than several
 @dataclass(frozen=True)
 class LM:
     "A causal language model with its tokenizer, and where to listen to it."
-    model: nn.Module # Hugging Face causal language model
+    model: nn.Module = field(repr=False) # Hugging Face causal language model
     tokenizer: object = field(repr=False) # its tokenizer; its own repr tells where on this machine it lies
     name: str # "demo", a hub id, a folder's path, or the class of an object
     revision: str = "" # commit or hash of the weights; "" when unknown
@@ -169,6 +169,14 @@ def _weights_hash(folder:Path) -> str:
             h.update(io.read())
     return h.hexdigest()[:12]
 
+def _values_hash(model:nn.Module) -> str:
+    "Twelve hex digits that change when the weights do: of 64 values of each, whatever type and device they are in."
+    h = hashlib.sha256()
+    for name, p in model.named_parameters():
+        some = p.detach().flatten()[::max(1, p.numel()//64)][:64]
+        h.update(f"{name} {tuple(p.shape)}".encode() + some.float().cpu().numpy().tobytes())
+    return h.hexdigest()[:12]
+
 def _check_reachable(name, revision):
     "One quick question to the hub, before the library's half minute of retries; a model in the cache needs no hub."
     from huggingface_hub import constants, model_info, try_to_load_from_cache
@@ -183,7 +191,7 @@ def _check_reachable(name, revision):
 def _source(name:str, revision:str|None) -> str:
     "The folder or hub id that `name` means, once it is known that there is something there."
     if name == "demo": return str(DEMO)
-    if Path(name).expanduser().is_dir(): return str(Path(name).expanduser())
+    if name.strip() and Path(name).expanduser().is_dir(): return str(Path(name).expanduser())
     if "/" not in name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise FileNotFoundError(f"no model {name!r}: it is neither \"demo\", nor a folder here, "
                                 "nor a hub id such as \"org/model\"")
@@ -203,9 +211,10 @@ def _quiet(on:bool):
 
 def _load(what, source, cls, **kw):
     "`cls.from_pretrained`, with one sentence when it fails."
+    from safetensors import SafetensorError
     try:
         with _quiet(source == str(DEMO)): return cls.from_pretrained(source, **kw)
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         hint = "; give one: load_lm(model, tokenizer=folder)" if what == "tokenizer" else ""
         why = str(e).strip().splitlines()[0].rstrip(": ")
         raise ValueError(f"no {what} could be read from {source!r}: {why}{hint}") from None
@@ -234,7 +243,7 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
     if tokenizer is None or isinstance(tokenizer, str): tokenizer = _load("tokenizer", tokenizer or source, AutoTokenizer, **kw)
     lm = _load("model", source, AutoModelForCausalLM, dtype=dtype, **(kw | ({"device_map": "auto"} if device == "auto" else {})))
     if device != "auto": lm.to(device)
-    found = known_revision(str(model)) or getattr(lm.config, "_commit_hash", None) or ""
+    found = getattr(lm.config, "_commit_hash", None) or _values_hash(lm)
     return LM(lm.eval(), tokenizer, str(model), found, find_sites(lm))
 
 # %% ../nbs/00_models.ipynb #3c928854
@@ -245,4 +254,4 @@ def _wrap(model, tokenizer, trust_remote_code) -> LM:
         raise ValueError(f"a model in memory ({type(model).__name__}) needs its tokenizer: load_lm(model, tokenizer)")
     if isinstance(tokenizer, str): tokenizer = _load("tokenizer", tokenizer, AutoTokenizer, trust_remote_code=trust_remote_code)
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
-    return LM(model, tokenizer, name, getattr(model.config, "_commit_hash", None) or "", find_sites(model))
+    return LM(model, tokenizer, "demo" if name == str(DEMO) else name, _values_hash(model), find_sites(model))

@@ -24,8 +24,14 @@ def _aliases(gold) -> list[str]:
     "The answers that count as right, as a list of strings; empty when there is none."
     if isinstance(gold, str): gold = [gold]
     elif isinstance(gold, bool) or gold is None or gold is pd.NA or (isinstance(gold, float) and np.isnan(gold)): return []
-    elif np.isscalar(gold): gold = [str(gold)]
-    return [str(g).strip() for g in gold if str(g).strip()]
+    elif np.isscalar(gold): gold = [gold]
+    if isinstance(gold, dict): return []
+    return [t for t in map(_text, gold) if t]
+
+def _text(value) -> str:
+    "One alias as text: nothing for what is missing, 2 for 2.0."
+    if value is None or value is pd.NA or isinstance(value, float) and np.isnan(value): return ""
+    return str(int(value) if isinstance(value, float | np.floating) and float(value).is_integer() else value).strip()
 
 # %% ../nbs/01_questions.ipynb #62840281
 def check_questions(qs:pd.DataFrame # `id`, `question`, `gold`, and whatever else there is
@@ -49,7 +55,9 @@ def check_questions(qs:pd.DataFrame # `id`, `question`, `gold`, and whatever els
 # %% ../nbs/01_questions.ipynb #56d4aca5
 def _fill(qs:pd.DataFrame) -> pd.DataFrame:
     "Add the optional columns; NA stands for what is not known."
-    options = qs["options"] if "options" in qs else [None]*len(qs)
+    options = qs["options"] if "options" in qs else pd.Series([None]*len(qs), dtype=object)
+    text = options.map(lambda o: isinstance(o, str))
+    _bad(text, qs, "has text as its options: they are a list (in a CSV, JSON: [\"a\", \"b\"])")
     qs["options"] = pd.Series([_aliases(o) or None for o in options], dtype=object)
     for column, default in (("context", None), ("dataset", "own"), ("group", qs["id"])):
         qs[column] = qs[column].where(qs[column].notna(), default) if column in qs else default
@@ -61,11 +69,28 @@ def _fill(qs:pd.DataFrame) -> pd.DataFrame:
 DEMO_QUESTIONS = (Path(__file__).parent if "__file__" in globals() else Path("../probe_nb").resolve())/"demo"/"questions.jsonl"
 
 def _read(path:Path) -> pd.DataFrame:
-    "A table from a CSV, JSON lines, JSON or Parquet file."
-    kind = path.suffix.lower()
-    if kind in (".csv", ".tsv"): return pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", dtype={"id": str, "gold": str})
-    if kind == ".json": return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-    if kind == ".jsonl": return pd.DataFrame([json.loads(r) for r in path.read_text(encoding="utf-8").splitlines() if r.strip()])
+    "A table from a CSV, JSON lines, JSON or Parquet file; a list in a CSV cell is written as JSON: [\"a\", \"b\"]."
+    try: table = _parse(path, path.suffix.lower())
+    except (ValueError, OSError, pd.errors.ParserError) as e:
+        if str(e).startswith(path.name): raise
+        why = str(e).splitlines()[0]
+        raise ValueError(f"{path.name} cannot be read as a table ({why}): save it as UTF-8, a row a question") from None
+    if path.suffix.lower() in (".csv", ".tsv"):
+        for c in {"gold", "options"} & set(table): table[c] = table[c].map(_unlist)
+    return table
+
+def _unlist(cell):
+    "A CSV cell that holds a JSON list, as the list; anything else as it is."
+    if not isinstance(cell, str) or not cell.strip().startswith("["): return cell
+    try: return json.loads(cell)
+    except ValueError: raise ValueError(f"the list {cell[:60]!r} is no JSON: write it as [\"a\", \"b\"]") from None
+
+def _parse(path:Path, kind:str) -> pd.DataFrame:
+    "The file's table, as its format says."
+    text, between = dict(encoding="utf-8-sig"), {".csv": ",", ".tsv": "\t"}
+    if kind in between: return pd.read_csv(path, sep=between[kind], dtype={"id": str, "gold": str}, **text)
+    if kind == ".json": return pd.DataFrame(json.loads(path.read_text(**text)))
+    if kind == ".jsonl": return pd.DataFrame([json.loads(r) for r in path.read_text(**text).splitlines() if r.strip()])
     if kind == ".parquet": return pd.read_parquet(path)
     raise ValueError(f"{path.name} is no table that can be read: use .csv, .tsv, .jsonl, .json or .parquet")
 

@@ -24,11 +24,14 @@ def best_cell(pmap:xr.Dataset # a map, as `probe_map` gives it
     "The map's best cell, with its interval and what it rests on."
     a = pmap.attrs
     if "best_layer" not in a or a["best_auc"] != a["best_auc"]:
-        return "No cell of this map has enough right and wrong answers to be scored."
+        why = [r for r in pmap["reason"].values.ravel() if r] if "reason" in pmap else []
+        if not why: return "This map does not name a best cell."
+        return f"No cell of this map could be scored: {max(set(why), key=why.count)}."
     how = "scored by nested selection" if a.get("protocol") == "honest" else "the largest of the map, on the rows that chose it"
     return (f"Best cell: layer {a['best_layer']}, {a['best_position']}. AUC {a['best_auc']:.2f} "
             f"({100*a['ci']:g} % interval {a['best_auc_low']:.2f} to {a['best_auc_high']:.2f}, {how}; "
-            f"{a['best_n']} answers, {a['best_n_wrong']} of them wrong, {a['n_groups']} groups).")
+            f"{a['best_n']} answers, {a['best_n_wrong']} of them wrong, "
+            f"{a['n_groups']} group{'s' if a['n_groups'] != 1 else ''}).")
 
 # %% ../nbs/41_report.ipynb #56d4aca5
 _CSS = """:root{color-scheme:light dark}

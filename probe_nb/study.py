@@ -38,7 +38,7 @@ def _write_whole(path:Path, write):
     except OSError as e:
         shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written ({e.strerror or e}): "
-                      "make room and run the same again, what is written is kept") from e
+                      "mend that and run the same again, what is written is kept") from e
 
 def _save_table(table:pd.DataFrame, path:Path): _write_whole(path, table.to_parquet)
 
@@ -53,7 +53,13 @@ def _load_table(path:Path) -> pd.DataFrame:
 # %% ../nbs/40_study.ipynb #725b97b8
 def _table_hash(qs:pd.DataFrame) -> str:
     "Twelve hex digits that change when a question does."
-    return hashlib.sha256(qs[["id", "question", "gold"]].to_json(orient="values").encode()).hexdigest()[:12]
+    said = qs[["id", "question", "gold", "options", "context", "group"]].to_json(orient="values")
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+def _source_hash(source) -> str|None:
+    "The hash of a table, or of the file that is named; None for the embedded questions and for what the folder has."
+    if isinstance(source, pd.DataFrame): return _table_hash(source)
+    return _table_hash(load_questions(source)) if source is not None and Path(source).is_file() else None
 
 def _slug(name:str) -> str: return re.sub(r"[^\w.-]+", "_", str(name)).strip("_.") or "study"
 
@@ -86,16 +92,16 @@ class Study:
         own = isinstance(questions, pd.DataFrame)
         self._lm, self._questions = lm if isinstance(lm, LM) else None, load_questions(questions) if own else None
         asked = dict(lm=lm.name if isinstance(lm, LM) else lm, questions="own table" if own else questions,
-                     questions_hash=_table_hash(self._questions) if own else None, n=n, seed=seed, n_samples=n_samples,
+                     questions_hash=_source_hash(self._questions if own else questions), n=n, seed=seed, n_samples=n_samples,
                      layers=None if layers is None else [int(i) for i in layers])
         asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
-        found = lm.revision if isinstance(lm, LM) else known_revision(asked.get("lm", "demo"))
+        found = known_revision(asked.get("lm", "demo"))
         fresh = _FRESH | asked | dict(site=site or "mlp_in", revision=found, version=__version__)
         self.card = _read_card(self.path/"study.json") or fresh
         for k, v in asked.items():
             if v != self.card.get(k): raise ValueError(self._foreign(k, v))
         self.site, self.layers = site or self.card["site"], self.card["layers"]
-        now = found if isinstance(lm, LM) else known_revision(self.card["lm"])
+        now = known_revision(self.card["lm"])
         if now and self.card["revision"] and now != self.card["revision"]:
             raise ValueError(f"{self.path} was made with other weights of {self.lm_name!r} "
                              f"(revision {self.card['revision']}, now {now}): use another folder, or delete that one")
@@ -103,6 +109,9 @@ class Study:
     def _foreign(self, what, asked) -> str:
         return (f"{self.path} is a study of {what}={self.card.get(what)!r}, not {asked!r}: "
                 f"open it as Study({str(self.path)!r}), or use another folder")
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.path)!r}, lm={self.lm_name!r}, questions={self.questions_name!r})"
 
     @property
     def lm_name(self) -> str:
@@ -167,6 +176,8 @@ def answers(self:Study,
            ) -> pd.DataFrame: # one row an answer: judged, with its exact answer
     "The answers; each finished block of questions is on disk at once."
     show = self.progress if progress is None else progress
+    if not (self.path/"answers.parquet").exists():
+        for i in self.layers or []: self.lm.tap(self.site, i)  # before anything is computed
     ans = _keep(self, "answers", lambda: find_spans(self.lm, judge(_answer_in_blocks(self, show)), progress=show))
     shutil.rmtree(self.path/"answers.parts", ignore_errors=True)
     return ans

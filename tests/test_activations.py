@@ -213,3 +213,29 @@ def test_what_does_not_belong_together_is_refused(lm, tmp_path):
     for f, why in cases:
         with pytest.raises((ValueError, FileNotFoundError), match=why) as e: f()
         assert "\n" not in str(e.value)
+
+
+def test_a_lost_or_damaged_block_is_named(lm, tmp_path):
+    ans = answers(6)
+    extract(lm, ans, positions(ans), path=tmp_path/"a", block=4, progress=False)
+    shard = tmp_path/"a"/"acts"/"c"/"1"/"0"/"0"/"0"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:len(data)//2])
+    with pytest.raises(ValueError, match="is damaged"): open_acts(tmp_path/"a").load()
+    shard.unlink()
+    with pytest.raises(ValueError, match="1 is lost"): open_acts(tmp_path/"a")  # never read as zeros
+
+
+def test_a_place_outside_the_sequence_is_refused(lm):
+    ans = answers(3)
+    pos = positions(ans)
+    pos.loc[0, ["start", "stop"]] = 9999, 10000
+    with pytest.raises(ValueError, match="outside its .* tokens"): extract(lm, ans, pos)
+
+
+def test_ids_that_were_on_disk(lm, tmp_path):
+    ans = answers(3)
+    ans.to_parquet(tmp_path/"a.parquet")
+    back = pd.read_parquet(tmp_path/"a.parquet")
+    a, b = (extract(lm, t, positions(t), progress=False) for t in (ans, back))
+    np.testing.assert_array_equal(a, b)

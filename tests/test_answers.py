@@ -127,3 +127,35 @@ def test_the_model_is_left_as_it_was(lm):
     answer(lm, QS, n_samples=1, max_new_tokens=4, progress=False)
     assert all(torch.equal(v, before[k]) for k, v in lm.model.state_dict().items())
     assert lm.model.generation_config.to_dict() == config
+
+
+@pytest.mark.parametrize("bad", [dict(n_samples=-1), dict(temperature=0), dict(temperature=-1), dict(top_p=0),
+                                 dict(max_new_tokens=0)])
+def test_settings_that_mean_nothing(lm, bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"): answer(lm, QS, **bad)
+
+
+def test_what_the_model_cannot_take_in_is_refused_and_answers_end_there(lm):
+    long = QS.assign(question=[*QS["question"][:4], "why? "*300])
+    with pytest.raises(ValueError, match="question 'e' makes .* takes 256 .1 such"): answer(lm, long)
+    with pytest.raises(ValueError, match="question 'a' makes"): answer(lm, QS, given=["why? "*300]*5)
+    near = QS.iloc[:1].assign(question="a b "*60)
+    ans = answer(lm, near, max_new_tokens=10_000, progress=False)
+    assert len(ans["prompt_ids"][0]) + len(ans["answer_ids"][0]) <= 256
+
+
+def test_answers_can_be_asked_again(lm):
+    ans = answer(lm, QS, max_new_tokens=4, progress=False)
+    assert answer(lm, ans, max_new_tokens=4, progress=False)["answer_ids"].tolist() == ans["answer_ids"].tolist()
+
+
+def test_weights_are_known_in_memory_too():
+    from probe_nb.answers import check_model
+    model, tok = tiny_model("llama"), tiny_tokenizer(chat=True)
+    ans = answer(load_lm(model, tok), QS, max_new_tokens=2, progress=False)
+    check_model(load_lm(model, tok), ans)
+    other = tiny_model("llama")
+    with torch.no_grad(): other.model.layers[1].mlp.up_proj.weight += 1e-3
+    with pytest.raises(ValueError, match="these answers are"): check_model(load_lm(other, tok), ans)
+    demo = load_lm("demo", device="cpu")
+    assert load_lm(demo.model, demo.tokenizer).revision == demo.revision

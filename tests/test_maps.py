@@ -284,3 +284,11 @@ def test_lazy_activations_read_a_position_at_a_time(tmp_path, monkeypatch):
 def test_folds_ignore_how_groups_are_called():
     y, g = np.arange(100) % 3 > 0, np.arange(100) // 4
     assert (group_folds(y, g) == group_folds(y, [f"{k:03}" for k in g])).all()
+
+
+def test_options_that_mean_nothing():
+    acts = xr.DataArray(np.zeros((40, 1, 1, 2), "f4"), dims=("example", "position", "layer", "feature"),
+                        coords=dict(example=np.arange(40), position=np.array(["p"], object), layer=[0]))
+    ans = pd.DataFrame(dict(example=np.arange(40), id=np.arange(40).astype(str), correct=pd.array([True, False]*20, "boolean")))
+    for bad, why in [(dict(C=0), "above 0"), (dict(C=[-1, 1]), "above 0"), (dict(ci=95), "ci=95")]:
+        with pytest.raises(ValueError, match=why): probe_map(acts, ans, progress=False, **bad)

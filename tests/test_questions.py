@@ -70,3 +70,29 @@ def test_the_demos_questions():
     qs = load_questions("demo")
     assert len(qs) >= 1500 and qs["id"].is_unique and qs["dataset"].nunique() >= 4
     assert all(set(g) <= set(o) for g, o in zip(qs["gold"], qs["options"]))
+
+
+def test_lists_in_a_csv_are_json(tmp_path):
+    path = tmp_path / "q.csv"
+    path.write_text('id,question,gold,options\n1,Who?,"[""a"", ""b""]","[""a"", ""c""]"\n', encoding="utf-8-sig")
+    qs = load_questions(path)
+    assert (qs["gold"][0], qs["options"][0]) == (["a", "b"], ["a", "c"])
+    for text, why in [("['a', 'c']", "is no JSON"), ("a;c", "text as its options")]:
+        pd.DataFrame([ONE | dict(options=text)]).to_csv(path, index=False)
+        with pytest.raises(ValueError, match=why): load_questions(path)
+
+
+def test_aliases_are_text_and_nothing_is_no_alias():
+    gold = [[None, "x", np.nan], 2.0, np.int64(5), [2.5, ""]]
+    qs = check_questions(pd.DataFrame(dict(id=range(4), question="?", gold=pd.Series(gold, dtype=object))))
+    assert qs["gold"].tolist() == [["x"], ["2"], ["5"], ["2.5"]]
+    with pytest.raises(ValueError, match="empty gold"): check_questions(pd.DataFrame([ONE | dict(gold={"value": "x"})]))
+
+
+@pytest.mark.parametrize("name, data", [("a.csv", "id,question,gold\n1,wo\xfc?,x\n".encode("latin-1")), ("b.csv", b""),
+                                        ("c.csv", b"id,gold\n1,2\n5,6,7,8,9\n"), ("d.jsonl", b"{'a': 1}"),
+                                        ("e.parquet", b"PAR1"), ("f.json", b'{"id": 1}')])
+def test_files_that_cannot_be_read(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=name) as e: load_questions(tmp_path / name)
+    assert "\n" not in str(e.value)

@@ -82,6 +82,21 @@ def test_what_a_study_is_stays(study):
     with pytest.raises(ValueError, match="is damaged .it lacks 'lm'"): Study(study.path)
 
 
+def test_a_questions_file_that_changed(tmp_path):
+    rows = pd.DataFrame(dict(id=[1, 2], question=["Who?", "Where?"], gold=["x", "y"]))
+    rows.to_csv(tmp_path/"q.csv", index=False)
+    Study(tmp_path/"a", lm="demo", questions=str(tmp_path/"q.csv"), **KW).answers()
+    assert len(Study(tmp_path/"a", questions=str(tmp_path/"q.csv"), **KW).answers()) == 2
+    rows.assign(question="What?").to_csv(tmp_path/"q.csv", index=False)
+    with pytest.raises(ValueError, match="questions_hash"): Study(tmp_path/"a", questions=str(tmp_path/"q.csv"))
+
+
+def test_layers_that_are_not_there_are_refused_before_anything(tmp_path):
+    what = dict(lm="demo", questions="demo", n=20, **KW)
+    with pytest.raises(ValueError, match="no layer 99"): Study(tmp_path/"a", layers=[99], **what).answers()
+    assert Study(tmp_path/"a", layers=[1], **what).layers == [1]
+
+
 def test_other_weights_under_the_same_name(study):
     card = json.loads((study.path/"study.json").read_text())
     (study.path/"study.json").write_text(json.dumps(card | dict(revision="0123456789ab")))
