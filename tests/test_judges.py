@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe_nb.judges import find_mentions, judge
+from probe_nb.judges import find_mentions, judge, mark, marks_of, read_marks
 
 words = st.lists(st.text(alphabet="abcdeéß漢字ÀÖ0123456789", min_size=1, max_size=6), min_size=1, max_size=6)
 INSIDE = [("15", "5"), ("a cat", "C"), ("3.14", "3"), ("3.14", "14"), ("1,500", "500"), ("-5", "5"), ("Parisian", "Paris"),
@@ -71,3 +71,46 @@ def test_own_rules_and_unknown_ones():
     assert judge(t, rule=lambda r: True if r["answer"] else None)["outcome"].tolist() == ["correct", "unjudged"]
     with pytest.raises(ValueError, match=re.escape("no rule 'exact'")): judge(t, rule="exact")
     with pytest.raises(ValueError, match="lack the column 'answer'"): judge(t.drop(columns="answer"))
+
+
+# Marks by hand
+
+def said(**more):
+    return pd.DataFrame(dict(example=[0, 1, 2], id=["a", "a", "b"], sample=[0, 1, 0], gold=["Paris"]*3,
+                             answer=["Bombay it is.", "Rome.", "Über Köln, ja"]) | more)
+
+
+def test_the_last_mark_of_a_field_wins_and_none_is_lost(tmp_path):
+    hand, ans = tmp_path / "new" / "hand.jsonl", said()
+    mark(hand, ans, 0, correct=False, span="Bombay", note="first")
+    mark(hand, ans, 0, correct=True)
+    mark(hand, ans, 1, span=None)
+    mark(hand, ans, 2, correct="refused", span=(5, 9))
+    assert marks_of(hand, ans) == [dict(correct=True, exact=(0, 6), note="first"), dict(exact=(), note=""),
+                                   dict(correct="refused", exact=(5, 9), note="")]
+    assert marks_of(read_marks(hand), ans.iloc[::-1].set_index(pd.Index([7, 7, 7]))) == marks_of(hand, ans)[::-1]
+    mark(hand, ans, 0, correct=None)
+    assert marks_of(hand, ans)[0] == dict(exact=(0, 6), note="first") and len(hand.read_text().splitlines()) == 5
+    assert marks_of(hand, said(answer=["Bombay it was.", "rome.", "Köln"])) == [{}] * 3
+    assert marks_of(hand, said(sample=[1, 0, 1])) == marks_of(tmp_path / "none.jsonl", ans) == marks_of(None, ans) == [{}] * 3
+
+
+def test_a_mark_cut_off_in_writing_is_named_and_harms_no_other(tmp_path):
+    hand, ans = tmp_path / "hand.jsonl", said()
+    mark(hand, ans, 0, correct=True)
+    hand.write_bytes(hand.read_bytes() + b'{"id": "a", "sam')
+    mark(hand, ans, 1, correct=True)
+    with pytest.raises(ValueError, match=r"hand.jsonl, line 2 is no mark \('\{\"id\": \"a\", \"sam'\)"): read_marks(hand)
+    lines = hand.read_text().splitlines()
+    hand.write_text("\n".join([lines[0], lines[2]]))
+    assert [m.get("correct") for m in marks_of(hand, ans)] == [True, True, None]
+
+
+@pytest.mark.parametrize("how, told", [
+    (dict(example=9, correct=True), "0 answers have example 9"), (dict(example=0), "nothing to mark"),
+    (dict(example=0, correct="yes"), "correct='yes' is no mark"),
+    (dict(example=0, span="Rome"), "'Rome' stands 0 times"), (dict(example=0, span=""), "'' stands 0 times"),
+    (dict(example=0, span=(3, 3)), "not within"), (dict(example=0, span=(0, 99)), "of 13 characters")])
+def test_a_mark_that_means_nothing_is_refused(tmp_path, how, told):
+    with pytest.raises((ValueError, KeyError), match=re.escape(told)): mark(tmp_path / "hand.jsonl", said(), **how)
+    assert not (tmp_path / "hand.jsonl").exists()
