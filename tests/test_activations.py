@@ -56,7 +56,7 @@ def test_batched_is_single_and_is_the_library(kind):
 @pytest.mark.parametrize("site", ["mlp_in", "mlp_out", "mlp_act", "attn_out", "head"])
 def test_each_site_is_its_modules_value(lm, site):
     ans, seen = answers(3), {}
-    name, side = lm.sites[site]
+    name, side = lm.sites[site][0]
     modules = [b.get_submodule(name) for b in lm.blocks]
     value = lambda a, o: a[0] if side == "in" else o[0] if isinstance(o, tuple) else o
     hooks = [m.register_forward_hook(lambda m, a, o, i=i: seen.update({i: value(a, o)})) for i, m in enumerate(modules)]

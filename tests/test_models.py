@@ -36,14 +36,14 @@ def test_sites_are_modules_of_every_block(kind):
                                              ("bloom", "mlp.dense_4h_to_h", "self_attention.dense")])
 def test_output_projections_are_found_without_their_names(kind, act, head):
     sites = find_sites(tiny_model(kind))
-    assert (sites["mlp_act"], sites["head"]) == ((act, "in"), (head, "in"))
+    for layer in range(3): assert (sites["mlp_act"][layer], sites["head"][layer]) == ((act, "in"), (head, "in"))
 
 
 def test_finding_sites_leaves_no_hook_and_no_training_mode():
     model = tiny_model("llama").train()
     count = lambda: sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     before = count()
-    lm = load_lm(model, tiny_tokenizer())
+    lm = load_lm(model, tiny_tokenizer(), check=False)  # to give its hidden states the library leaves hooks of its own
     assert count() == before and model.training
     with pytest.raises(RuntimeError), lm.reading(): raise RuntimeError
     assert model.training
