@@ -8,50 +8,134 @@ __all__ = ['encode_prompts', 'batches', 'in_halves', 'token_logprobs', 'answer',
 # %% ../nbs/02_answers.ipynb #6526c3a4
 import hashlib
 import inspect
+import json
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from .models import LM, Progress, track
 
 # %% ../nbs/02_answers.ipynb #0b7dc53a
 BASE = "Q: {question}\nA:"
 
-def _prompt_text(form:str, question:str, context) -> str:
+def _fill(form:str, question:str, context=None, **more) -> str:
     "`form` with the question and its context put in; braces in them mean nothing."
-    parts = form.replace("{question}", "\0q").replace("{context}", "\0c")
-    text = question if not isinstance(context, str) or "\0c" in parts else f"{context}\n{question}"
-    return parts.replace("\0c", context if isinstance(context, str) else "").replace("\0q", text)
+    if not isinstance(context, str): form = re.sub(r"\{context\}\s*", "", form)
+    elif "{context}" not in form: question = f"{context}\n{question}"
+    put = dict(question=question, context=context, **more)
+    return re.sub(r"\{(\w+)\}", lambda m: put.get(m[1], m[0]), form)
 
+# %% ../nbs/02_answers.ipynb #62840281
+def _is_chat(lm:LM, prompt:str) -> bool:
+    "Is the prompt put into the tokenizer's chat template?"
+    return prompt == "chat" or prompt in ("auto", "paper") and bool(getattr(lm.tokenizer, "chat_template", None))
+
+# %% ../nbs/02_answers.ipynb #56d4aca5
 def _one_bos(ids:list[int], bos) -> list[int]:
     "Without a repeated first token."
     while bos is not None and ids[:2] == [bos, bos]: ids = ids[1:]
     return ids
 
-# %% ../nbs/02_answers.ipynb #62840281
-def encode_prompts(lm:LM, # whose tokenizer and template to use
-                   questions:pd.DataFrame, # `question` and, where there is one, `context`
-                   prompt:str="auto" # "chat", "base", a text with {question} in it; "auto": "chat" where there is a template
-                  ) -> list[list[int]]: # one list of token ids a question
-    "The token ids that the model is given for each question."
-    tok = lm.tokenizer
-    if prompt == "auto": prompt = "chat" if getattr(tok, "chat_template", None) else "base"
-    if prompt == "chat" and not getattr(tok, "chat_template", None):
-        raise ValueError(f"{lm.name}'s tokenizer has no chat template: use prompt=\"base\" or a text with {{question}} in it")
-    if prompt not in ("chat", "base") and "{question}" not in prompt:
-        raise ValueError(f"prompt={prompt!r} leaves the question out: "
-                         "use \"auto\", \"chat\", \"base\" or a text with {question} in it")
-    form = {"chat": "{question}", "base": BASE}.get(prompt, prompt)
-    texts = [_prompt_text(form, q, c) for q, c in zip(questions["question"], questions.get("context", [None]*len(questions)))]
-    if prompt != "chat": return [_one_bos(tok(t)["input_ids"], tok.bos_token_id) for t in texts]
-    said = [[{"role": "user", "content": t}] for t in texts]
-    ids = tok.apply_chat_template(said, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
-    return [_one_bos(list(i), tok.bos_token_id) for i in ids]
+# %% ../nbs/02_answers.ipynb #725b97b8
+_QA, _REVIEWS = "Q: {question}\n        A:", 'Classify the following movie reviews as either "positive" or "negative".'
+_SHOT = _REVIEWS + "\nExample:\nReview: {shot}\nLabel: {label}\nReview: {question}\nLabel:"
+_NO_SHOT = _REVIEWS + " Start with either 'positive' or 'negative' first, then elaborate.\nReview: {question}\nLabel:"
+# set → the form for chat models, the form for base models; blanks and line breaks are the published code's
+_FORMS = dict.fromkeys(("triviaqa", "hotpotqa", "movies", "mnli"), ("{question}", _QA)) | dict(
+    hotpotqa_with_context=("{context}\n{question}", "Q: {context}\n{question}\n        A:"),
+    natural_questions_with_context=("{context}\n{question}", "Context:{context}\n                Q: {question}\nA:"),
+    math=("{question} Answer shortly.", "Q: {question}\n            A:"), winobias=("{context} {question}",)*2,
+    winogrande=("{question}", "{shot} The blank refers to: {label}\n{question} The blank refers to:"), imdb=(_SHOT, _SHOT))
+_ENDS = dict(winobias=(r"Who does the pronoun (\S+) refer to\?\s*$", r"The pronoun \1 refers to the"),
+             winogrande=(r"(Who|What) does the blank refer to in the sentence\?\s*$", ""))
 
 # %% ../nbs/02_answers.ipynb #74c8413d
+def _paper_text(row:dict, chat:bool, shots:pd.DataFrame|None) -> str:
+    "The paper's prompt for one question."
+    name = row.get("dataset")
+    if name not in _FORMS: raise ValueError(f"prompt=\"paper\" has no form for {row['id']!r}, of the set {name!r}: it knows "
+                                            f"{', '.join(_FORMS)}; use another prompt, or name the set in the column `dataset`")
+    form, ask = _FORMS[name][not chat], (lambda q: q if chat or name not in _ENDS else re.sub(*_ENDS[name], q))
+    if "{shot}" not in form: return _fill(form, ask(row["question"]), row.get("context"))
+    mine = [] if shots is None else shots[shots["dataset"] == name].to_dict("records")
+    if mine: return _fill(form, ask(row["question"]), shot=ask(mine[0]["question"]), label=mine[0]["gold"][0])
+    if name == "imdb" and shots is not None and not len(shots): return _fill(_NO_SHOT, row["question"])
+    raise ValueError(f"the paper's form of {name} shows one solved question: give shots=, a table of questions of that set, "
+                     "none of them asked; without any rows imdb is asked without, as Llama 3 was")
+
+# %% ../nbs/02_answers.ipynb #fbe066a5
+def _check_shots(shots, questions, prompt) -> pd.DataFrame|None:
+    "The solved questions, of which none is under test."
+    from probe_nb.questions import check_questions
+    if shots is None or not len(shots): return shots
+    if prompt != "paper": raise ValueError(f"shots= are for prompt=\"paper\", not {prompt!r}: write them into the prompt's text")
+    plain = lambda t: t.assign(question=t["question"].str.casefold().str.split().str.join(" "))
+    shots, asked = check_questions(shots), plain(check_questions(questions))
+    for what in ("id", "group", "question"):
+        for both in shots["id"][plain(shots)[what].isin(asked[what])]: raise ValueError(
+            f"shot {both!r} is under test, too (same {what}): take shots that are not asked, for instance of another split")
+    return shots
+
+# %% ../nbs/02_answers.ipynb #b4f4c709
+def encode_prompts(lm:LM, # whose tokenizer and template to use
+                   questions:pd.DataFrame, # `question` and, where there is one, `context`
+                   prompt:str="auto", # "chat", "base", "paper", a text with {question} in it; "auto": "chat" with a template
+                   shots:pd.DataFrame|None=None # for "paper": solved questions to show first, none of them among `questions`
+                  ) -> list[list[int]]: # one list of token ids a question
+    "The token ids that the model is given for each question."
+    tok, chat, shots = lm.tokenizer, _is_chat(lm, prompt), _check_shots(shots, questions, prompt)
+    if chat and not getattr(tok, "chat_template", None): raise ValueError(
+        f"{lm.name}'s tokenizer has no chat template: use prompt=\"base\" or a text with {{question}} in it")
+    if prompt not in ("auto", "chat", "base", "paper") and "{question}" not in prompt:
+        raise ValueError(f"prompt={prompt!r} leaves the question out: "
+                         "use \"auto\", \"chat\", \"base\", \"paper\" or a text with {question} in it")
+    form, rows = "{question}" if chat else {"auto": BASE, "base": BASE}.get(prompt, prompt), questions.to_dict("records")
+    texts = [_paper_text(r, chat, shots) if prompt == "paper" else _fill(form, r["question"], r.get("context")) for r in rows]
+    said = [[{"role": "user", "content": t}] for t in texts]
+    ids = tok.apply_chat_template(said, add_generation_prompt=True, return_dict=True) if chat else tok(texts)
+    return [_one_bos(list(i), tok.bos_token_id) for i in ids["input_ids"]]
+
+# %% ../nbs/02_answers.ipynb #c5c71844
+def _stops(lm:LM, prompt:str, stop) -> list[str]:
+    "Texts that end an answer; by default a line break, without the chat template."
+    if stop is None: return [] if _is_chat(lm, prompt) else ["\n"]
+    stops = [stop] if isinstance(stop, str) else list(stop)
+    if not all(isinstance(s, str) and s for s in stops): raise ValueError(f"stop={stop!r}: give strings that are not empty")
+    return stops
+
+# %% ../nbs/02_answers.ipynb #f34f19fe
+def _end_ids(lm:LM, stops:list[str]) -> list[int]:
+    "Ids that end an answer: the model's own, and those of `stops` that are tokens of their own."
+    own, added = lm.model.generation_config.eos_token_id, lm.tokenizer.get_added_vocab()
+    if own is None: own = lm.tokenizer.eos_token_id
+    return ([own] if isinstance(own, int) else list(own or [])) + [added[s] for s in stops if s in added]
+
+# %% ../nbs/02_answers.ipynb #8e970e98
+def _before(text:str, stops:list[str]) -> str:
+    "`text` up to the first of `stops`."
+    return text[:min((k for s in stops if (k := text.find(s)) >= 0), default=len(text))]
+
+# %% ../nbs/02_answers.ipynb #04875f6e
+class _Stopped(StoppingCriteria):
+    "Ends a row when its text has one of `stops` in it; `at` holds how many tokens that took."
+    def __init__(self, tok, stops, n_prompt, n_rows):
+        self.tok, self.stops, self.n_prompt, self.at = tok, stops, n_prompt, [None]*n_rows
+    def __call__(self, input_ids, scores, **_):
+        new = input_ids[:, self.n_prompt:].tolist()
+        # a cheap look first: what completes a string has its last character among the last tokens, or mends a broken one
+        for i, tail in enumerate(self.tok.batch_decode([r[-8:] for r in new], skip_special_tokens=True)):
+            if self.at[i] is not None or "\ufffd" not in tail and not any(s[-1] in tail for s in self.stops): continue
+            text = self.tok.decode(new[i], skip_special_tokens=True)
+            if _before(text, self.stops) != text: self.at[i] = len(new[i])
+        return torch.tensor([n is not None for n in self.at], device=input_ids.device)
+
+# %% ../nbs/02_answers.ipynb #7baf2d5e
 def batches(lengths:list[int], # tokens of each sequence
             token_budget:int=8192, # most tokens in a batch, padding included
             at_most:int=512 # most sequences in a batch
@@ -60,47 +144,53 @@ def batches(lengths:list[int], # tokens of each sequence
     out, order = [], sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:
         k = max(1, min(at_most, token_budget//max(1, lengths[order[0]])))
-        out.append(order[:k])
-        order = order[k:]
+        out, order = out + [order[:k]], order[k:]
     return out
 
+# %% ../nbs/02_answers.ipynb #17704b69
 def in_halves(f:Callable, # takes a batch of indices
               batch:list[int] # indices
              ) -> list: # what `f` gave: for the whole batch, or for its parts
     "Call `f(batch)`, on halves of it when memory runs out."
     try: return [f(batch)]
     except torch.OutOfMemoryError:
-        if len(batch) == 1:
-            raise MemoryError("one answer alone does not fit into the device's memory: "
-                              "use a shorter max_new_tokens or a smaller model") from None
+        if len(batch) == 1: raise MemoryError("one answer alone does not fit into the device's memory: use a shorter "
+                                              "max_new_tokens or a smaller model") from None
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     return in_halves(f, batch[:len(batch)//2]) + in_halves(f, batch[len(batch)//2:])
 
-# %% ../nbs/02_answers.ipynb #712e9d7c
+# %% ../nbs/02_answers.ipynb #562ae44c
+def _row_batches(lengths:list[int], n_rows:int, token_budget:int, limit:int) -> list[list[int]]:
+    "Batches of rows, `n_rows` a question, parted only when they are too many; a question that may reach `limit` stays alone."
+    out, alone = [], [n if n <= limit else token_budget + 1 for n in lengths]
+    for b in batches(alone, token_budget//n_rows, max(1, 512//n_rows)):
+        rows, k = [i*n_rows + s for i in b for s in range(n_rows)], max(1, min(512, token_budget//lengths[b[0]]))
+        out += [rows[j:j + k] for j in range(0, len(rows), k)]
+    return out
+
+# %% ../nbs/02_answers.ipynb #2844a2e5
 class _Chooser(LogitsProcessor):
     "Keeps the log-probability of each chosen token; draws from each row's own generator when sampling."
-    def __init__(self, n_prompt, seeds, temperature, top_p, top_k):
-        self.n_prompt, self.temperature, self.top_p, self.top_k = n_prompt, temperature, top_p, top_k
+    def __init__(self, seeds, temperature, top_p, top_k):
+        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
         self.rngs = [None if s is None else np.random.Generator(np.random.Philox(key=s)) for s in seeds]
         self.last, self.logprobs = None, []
-
     def keep(self, ids):
         "The log-probability of the tokens chosen last, now that they are known."
         if self.last is not None: self.logprobs.append(self.last.gather(1, ids[:, -1:]).squeeze(1).cpu())
-
     def __call__(self, input_ids, scores):
         self.keep(input_ids)
         self.last = scores.float().log_softmax(-1)
         drawn = [i for i, r in enumerate(self.rngs) if r is not None]
         if not drawn: return scores
         u = torch.tensor([self.rngs[i].random() for i in drawn], device=scores.device)
-        out = scores.clone()
-        out[drawn] = _one_hot_logits(_draw(_warp(self.last[drawn]/self.temperature, self.top_p, self.top_k), u), scores[drawn])
+        chosen = _draw(_warp(self.last[drawn]/self.temperature, self.top_p, self.top_k), u)
+        out = scores.clone()  # a drawn row is left no choice but its token
+        out[drawn] = torch.full_like(scores[drawn], -torch.inf).scatter(1, chosen[:, None], 0.)
         return out
 
-# %% ../nbs/02_answers.ipynb #75ea117a
-def _warp(logits, # [row, token]
-          top_p:float, top_k:int|None):
+# %% ../nbs/02_answers.ipynb #74c4cabd
+def _warp(logits, top_p:float, top_k:int|None): # logits [row, token]
     "Forbid all but the `top_k` tokens, and all but the smallest set whose probability reaches `top_p`."
     if top_k: logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
     if top_p >= 1: return logits
@@ -108,58 +198,71 @@ def _warp(logits, # [row, token]
     drop = (p.cumsum(-1) - p >= top_p).scatter(1, order, p.cumsum(-1) - p >= top_p)
     return logits.masked_fill(drop, -torch.inf)
 
-def _draw(logits, # [row, token]
-          u # [row], uniform in [0, 1)
-         ): # [row], a token each
+# %% ../nbs/02_answers.ipynb #62e83953
+def _draw(logits, u): # [row, token], [row] uniform in [0, 1) → [row], a token each
     "The token at which the cumulated probabilities pass `u`."
     cdf = logits.softmax(-1).cumsum(-1)
     return torch.searchsorted(cdf, u.to(cdf.dtype)[:, None]*cdf[:, -1:], right=True).squeeze(1).clamp(max=cdf.shape[1] - 1)
 
-def _one_hot_logits(tokens, like):
-    "Logits that leave each row no choice but its token."
-    return torch.full_like(like, -torch.inf).scatter(1, tokens[:, None], 0.)
-
-# %% ../nbs/02_answers.ipynb #e79a6e49
-def _ends(lm, prompt) -> list[int]:
-    "Ids that end an answer: the model's own and, for a base prompt, those with a line break in them."
-    own = lm.model.generation_config.eos_token_id
-    own = own if own is not None else lm.tokenizer.eos_token_id
-    ends = [own] if isinstance(own, int) else list(own or [])
-    if prompt == "chat" or prompt == "auto" and getattr(lm.tokenizer, "chat_template", None): return ends
-    pieces = lm.tokenizer.batch_decode([[i] for i in range(len(lm.tokenizer))])
-    return ends + [i for i, t in enumerate(pieces) if "\n" in t]
-
+# %% ../nbs/02_answers.ipynb #917c4f79
 def _limit(lm:LM) -> int:
     "How many tokens the model can take in."
     return getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or 10**9
 
+# %% ../nbs/02_answers.ipynb #62a9baa6
 def _left_pad(rows:list[list[int]], pad:int, device):
     "Ids and mask [row, token], padded on the left."
     n = max(map(len, rows))
     ids = torch.tensor([[pad]*(n - len(r)) + r for r in rows], device=device)
     return ids, torch.tensor([[0]*(n - len(r)) + [1]*len(r) for r in rows], device=device)
 
-def _cut(ids:list[int], ends:list[int]) -> list[int]:
-    "Up to and with the first id that ends an answer."
-    return ids[:next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))]
+# %% ../nbs/02_answers.ipynb #005a4db3
+def _positions_of(model, mask) -> dict:
+    "`position_ids` for models that take them; others count from the mask or not at all."
+    if "position_ids" not in inspect.signature(model.forward).parameters: return {}
+    return dict(position_ids=(mask.cumsum(1) - 1).clamp(min=0))
 
-# %% ../nbs/02_answers.ipynb #c5c71844
-def _generate(lm, prompts, seeds, ends, max_new_tokens, temperature, top_p, top_k) -> list[tuple[list[int], list[float]]]:
+# %% ../nbs/02_answers.ipynb #118407b9
+def _read_once(model, prompts, ids, mask) -> dict:
+    "The cache of all but the prompts' last tokens, a row each, each different prompt read once; {} when all differ."
+    number = {}
+    copies = [number.setdefault(tuple(p), len(number)) for p in prompts]
+    if len(number) == len(prompts) or min(map(len, prompts)) < 2: return {}
+    first = [copies.index(k) for k in range(len(number))]
+    read = dict(input_ids=ids[first, :-1], attention_mask=mask[first, :-1], use_cache=True, logits_to_keep=1)
+    cache = model(**read, **_positions_of(model, read["attention_mask"])).past_key_values
+    cache.reorder_cache(torch.tensor(copies, device=ids.device))
+    return dict(past_key_values=cache)
+
+# %% ../nbs/02_answers.ipynb #0603fcaa
+def _generate(lm, prompts, seeds, ends, stops, share, max_new_tokens, temperature, top_p, top_k) -> list[tuple[list, list]]:
     "Answer ids and their log-probabilities for one batch of prompts; a row whose seed is None is greedy."
     pad = lm.tokenizer.pad_token_id
     ids, mask = _left_pad(prompts, pad if pad is not None else ends[0] if ends else 0, lm.device)
-    choose = _Chooser(ids.shape[1], seeds, temperature, top_p, top_k)
+    choose, stopped = _Chooser(seeds, temperature, top_p, top_k), _Stopped(lm.tokenizer, stops, ids.shape[1], len(prompts))
     with lm.reading() as model:
-        most = min(max_new_tokens, _limit(lm) - ids.shape[1])
-        out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=most,
-                             eos_token_id=ends or None, pad_token_id=int(ids[0, 0]) if pad is None else pad,
-                             logits_processor=LogitsProcessorList([choose]), temperature=None, top_p=None, top_k=None)
+        cache = _read_once(model, prompts, ids, mask) if share else {}
+        out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, **cache,
+                             max_new_tokens=min(max_new_tokens, _limit(lm) - ids.shape[1]), eos_token_id=ends or None,
+                             pad_token_id=int(ids[0, 0]) if pad is None else pad, temperature=None, top_p=None, top_k=None,
+                             logits_processor=LogitsProcessorList([choose]),
+                             stopping_criteria=StoppingCriteriaList([stopped] if stops else []))
     choose.keep(out)
-    logprobs = torch.stack(choose.logprobs, 1).tolist()
-    rows = [_cut(r, ends) for r in out[:, ids.shape[1]:].tolist()]
-    return [(r, lp[:len(r)]) for r, lp in zip(rows, logprobs)]
+    rows, logprobs = out[:, ids.shape[1]:].tolist(), torch.stack(choose.logprobs, 1).tolist()
+    n = [min([k + 1 for k, i in enumerate(r) if i in ends][:1] + [at or len(r)]) for r, at in zip(rows, stopped.at)]
+    return [(r[:k], lp[:k]) for r, lp, k in zip(rows, logprobs, n)]
 
-# %% ../nbs/02_answers.ipynb #04875f6e
+# %% ../nbs/02_answers.ipynb #cb6d7214
+def _shares(lm, prompt, ends) -> bool:
+    "Can rows go on from one reading of their prompt? Tried on a few tokens: the same must come out as without."
+    rows, how = [prompt[:32], prompt[:16], prompt[:16]], (2, 1., 1., None)
+    try:
+        alone, shared = (_generate(lm, rows, [None]*3, ends, [], share, *how) for share in (False, True))
+        near = 4*torch.finfo(lm.model.dtype).eps**.5
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError): return False
+    return all(a == b and np.allclose(p, q, atol=near) for (a, p), (b, q) in zip(alone, shared))
+
+# %% ../nbs/02_answers.ipynb #1a21a395
 def token_logprobs(lm:LM, # the model to ask
                    prompts:list[list[int]], # prompt ids, one list a row
                    answers:list[list[int]], # answer ids, one list a row
@@ -169,67 +272,99 @@ def token_logprobs(lm:LM, # the model to ask
     "How probable the model finds each token of answers that are already there."
     out = [None]*len(prompts)
     def ask(batch):
-        rows = [prompts[i] + answers[i] for i in batch]
-        ids, mask = _left_pad(rows, lm.tokenizer.pad_token_id or 0, lm.device)
-        place = (mask.cumsum(1) - 1).clamp(min=0)
+        ids, mask = _left_pad([prompts[i] + answers[i] for i in batch], lm.tokenizer.pad_token_id or 0, lm.device)
         n = max(len(answers[i]) for i in batch)
         with lm.reading() as model:
-            logits = model(ids, attention_mask=mask, **_positions_of(model, place), logits_to_keep=n + 1).logits
+            logits = model(ids, attention_mask=mask, **_positions_of(model, mask), logits_to_keep=n + 1).logits
         logp = _chosen(model, logits[:, -n-1:-1].float(), ids[:, -n:]).tolist() if n else [[]]*len(batch)
         for i, row in zip(batch, logp): out[i] = row[len(row) - len(answers[i]):]
-    lengths = [len(p) + len(a) for p, a in zip(prompts, answers)]
-    for b in track(batches(lengths, token_budget), desc="reading", progress=progress): in_halves(ask, b)
+    plan = batches([len(p) + len(a) for p, a in zip(prompts, answers)], token_budget)
+    for b in track(plan, desc="reading", progress=progress): in_halves(ask, b)
     return out
 
-# %% ../nbs/02_answers.ipynb #e0fd9503
-def _chosen(model, logits, # [row, token, vocabulary]
-            ids # [row, token]
-           ): # [row, token]
+# %% ../nbs/02_answers.ipynb #c73eea47
+def _chosen(model, logits, ids): # [row, token, vocabulary], [row, token] → [row, token]
     "Log-probability of each id, among what the model's generation config allows it to say."
     never = torch.tensor(getattr(model.generation_config, "suppress_tokens", None) or [], dtype=torch.long, device=ids.device)
     allowed = logits.index_fill(2, never, -torch.inf).scatter(2, ids[..., None], logits.gather(2, ids[..., None]))
     return allowed.log_softmax(-1).gather(2, ids[..., None]).squeeze(2)
 
-def _positions_of(model, place) -> dict:
-    "`position_ids` for models that take them; others count from the mask or not at all."
-    return {"position_ids": place} if "position_ids" in inspect.signature(model.forward).parameters else {}
+# %% ../nbs/02_answers.ipynb #c42b7512
+def _hash(of:object) -> str:
+    "Eight hex digits that change when `of` does."
+    return hashlib.sha256((of if isinstance(of, str) else json.dumps(of)).encode()).hexdigest()[:8]
 
-# %% ../nbs/02_answers.ipynb #7baf2d5e
+# %% ../nbs/02_answers.ipynb #c821b7ab
+def _write(path:Path, write):
+    "`write(part)`, then put `part` in `path`'s place in one step."
+    part = path.with_name(path.name + ".partial")
+    try: write(part), os.replace(part, path)
+    except OSError as e: raise OSError(f"{path} could not be written ({e.strerror or e}): mend that, run the same again") from e
+
+# %% ../nbs/02_answers.ipynb #02b892a4
+def _open_parts(folder:Path, card:dict) -> dict:
+    "What was said in earlier runs with the same `card`: row → (ids, log-probabilities)."
+    if folder.is_file(): raise NotADirectoryError(f"{folder} is a file: path= is a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    said, at = {}, folder/"card.json"
+    if not at.exists(): _write(at, lambda p: p.write_text(json.dumps(card, indent=1), encoding="utf-8"))
+    try:
+        was = dict(json.loads(at.read_text(encoding="utf-8")))
+        for at in sorted(folder.glob(f"{_hash(card)}-*.parquet")):
+            rows = pd.read_parquet(at)[["row", "ids", "logprobs"]].values.tolist()
+            said |= {row: (ids.tolist(), logprobs.tolist()) for row, ids, logprobs in rows}
+    except Exception as e: raise ValueError(f"{at} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None
+    for k in [k for k in card if was.get(k) != card[k]]: raise ValueError(
+        f"{folder} holds answers with {k}={was.get(k)!r}, not {card[k]!r}: use another folder, or delete that one")
+    return said
+
+# %% ../nbs/02_answers.ipynb #afabafa8
+def _say(lm, prompts, names, settings, token_budget, path, progress) -> list[tuple[list[int], list[float]]]:
+    "Answer ids and their log-probabilities: of each prompt the greedy answer and its samples."
+    n_rows, ends = settings["n_samples"] + 1, _end_ids(lm, settings["stop"])
+    seeds = [_seed(settings["seed"], name, s) for name in names for s in range(n_rows)]
+    card = dict(model=lm.revision or lm.name, **settings, questions=_hash([names, prompts]))
+    said, folder = _open_parts(Path(path), card) if path is not None else {}, path and Path(path)
+    lengths = [len(p) + settings["max_new_tokens"] for p in prompts]
+    plan = [[r for r in b if r not in said] for b in _row_batches(lengths, n_rows, token_budget, _limit(lm))]
+    share = n_rows > 1 and any(plan) and _shares(lm, max(prompts, key=len), ends)
+    how = [ends, settings["stop"], share, *(settings[k] for k in ("max_new_tokens", "temperature", "top_p", "top_k"))]
+    def ask(batch): said.update(zip(batch, _generate(lm, [prompts[r//n_rows] for r in batch], [seeds[r] for r in batch], *how)))
+    for b in track([b for b in plan if b], desc="answering", progress=progress):
+        in_halves(ask, b)
+        part = pd.DataFrame(dict(row=b, ids=[said[r][0] for r in b], logprobs=[said[r][1] for r in b]))
+        if folder: _write(folder/f"{_hash(card)}-{b[0]:07d}.parquet", part.to_parquet)
+    return [said[r] for r in range(len(seeds))]
+
+# %% ../nbs/02_answers.ipynb #c0bebe8c
 def _seed(seed:int, id:str, sample:int) -> int|None:
     "A question's and sample's own seed; None for the greedy answer."
     return None if sample == 0 else int.from_bytes(hashlib.sha256(f"{seed}/{sample}/{id}".encode()).digest()[:8], "little")
 
-def _template_hash(lm) -> str:
-    "Eight hex digits that change when the chat template does."
-    return hashlib.sha256(str(getattr(lm.tokenizer, "chat_template", None)).encode()).hexdigest()[:8]
-
+# %% ../nbs/02_answers.ipynb #10992466
 def _table(lm, qs, prompts, said, n_rows, settings) -> pd.DataFrame:
     "The contract's answers: the questions' columns and what was said."
     ans = qs.loc[np.repeat(np.arange(len(qs)), n_rows)].reset_index(drop=True)
-    text = [t.strip() for t in lm.tokenizer.batch_decode([a for a, _ in said], skip_special_tokens=True)]
+    texts = lm.tokenizer.batch_decode([a for a, _ in said], skip_special_tokens=True)
     ans.insert(0, "example", np.arange(len(ans)))
     ans.insert(2, "sample", np.tile(np.arange(n_rows), len(qs)))
-    ans["answer"] = pd.Series(text, dtype=object)
-    ans["prompt_ids"] = pd.Series([p for p in prompts], dtype=object)
-    ans["answer_ids"] = pd.Series([a for a, _ in said], dtype=object)
-    ans["token_logprobs"] = pd.Series([lp for _, lp in said], dtype=object)
-    ans.attrs = dict(model=lm.name, revision=lm.revision, template=_template_hash(lm), **settings)
+    new = dict(answer=[_before(t, settings["stop"]).strip() for t in texts], answer_ids=[a for a, _ in said],
+               prompt_ids=[p for p in prompts for _ in range(n_rows)], token_logprobs=[lp for _, lp in said])
+    for c in ("answer", "prompt_ids", "answer_ids", "token_logprobs"): ans[c] = pd.Series(new[c], dtype=object)
+    ans.attrs = dict(model=lm.name, revision=lm.revision, **settings)
     return ans
 
-# %% ../nbs/02_answers.ipynb #17704b69
-# an answered table may be asked again: these columns are not its questions'
-_OWN = ("example", "sample", "answer", "prompt_ids", "answer_ids", "token_logprobs", "correct", "outcome",
-        "span_start", "span_stop", "exact_answer", "span_method", "span_reason")
+# %% ../nbs/02_answers.ipynb #0657cb3d
+_OWN = re.compile("example|sample|answer|prompt_ids|answer_ids|token_logprobs|correct.*|outcome|judge.*|span_.*|exact_answer")
 
+# %% ../nbs/02_answers.ipynb #8696d434
 def _check_lengths(lm:LM, qs:pd.DataFrame, prompts, more):
     "Refuse what the model cannot take in, before anything is computed."
     over = [i for i, (p, k) in enumerate(zip(prompts, more)) if len(p) + k > _limit(lm)]
-    if not over: return
-    first, tokens = qs["id"].iloc[over[0]], len(prompts[over[0]]) + more[over[0]]
-    raise ValueError(f"question {first!r} makes {tokens} tokens and {lm.name} takes {_limit(lm)} ({len(over)} such): "
-                     "shorten it, or drop it")
+    for i in over: raise ValueError(f"question {qs['id'].iloc[i]!r} makes {len(prompts[i]) + more[i]} tokens and {lm.name} takes "
+                                    f"{_limit(lm)} ({len(over)} such): shorten it, or drop it")
 
-# %% ../nbs/02_answers.ipynb #562ae44c
+# %% ../nbs/02_answers.ipynb #9fc84e1a
 def answer(lm:LM, # the model to ask
            qs:pd.DataFrame, # questions, as `load_questions` gives them
            n_samples:int=0, # samples of each question, beside its greedy answer
@@ -239,64 +374,53 @@ def answer(lm:LM, # the model to ask
            top_p:float=1.0, # of the samples: the smallest set of tokens that reaches this probability
            top_k:int|None=None, # of the samples: this many most probable tokens
            prompt:str="auto", # see `encode_prompts`
+           shots:pd.DataFrame|None=None, # see `encode_prompts`
+           stop:str|list[str]|None=None, # strings that end an answer; default: a line break, unless the chat template is used
            seed:int=0, # of the samples; each question and sample has its own, whatever the batch
            token_budget:int=32_768, # most tokens in a batch, prompt, answer and padding included
+           path:str|Path|None=None, # folder that keeps each finished batch, so that the same call goes on where it was cut off
            progress:Progress=None # see `models.track`
           ) -> pd.DataFrame: # answers: one row an answer, keyed by `example`
     "Ask the model every question (Sec. 2 of the paper: greedy; its samples are K = 30 at temperature 1)."
     from probe_nb.questions import check_questions
-    if n_samples < 0 or temperature <= 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
-        raise ValueError(f"n_samples={n_samples}, temperature={temperature}, top_p={top_p}, max_new_tokens={max_new_tokens}: "
-                         "n_samples is 0 or more, temperature above 0 (sample 0 is greedy anyway), top_p in (0, 1], "
-                         "max_new_tokens at least 1")
-    qs = check_questions(qs.drop(columns=[c for c in _OWN if c in qs]))
-    prompts = encode_prompts(lm, qs, prompt)
+    if n_samples < 0 or temperature <= 0 or not 0 < top_p <= 1 or max_new_tokens < 1: raise ValueError(
+        f"n_samples={n_samples}, temperature={temperature}, top_p={top_p}, max_new_tokens={max_new_tokens}: n_samples is 0 or "
+        "more, temperature above 0 (sample 0 is greedy anyway), top_p in (0, 1], max_new_tokens at least 1")
+    qs = check_questions(qs.drop(columns=[c for c in qs if _OWN.fullmatch(str(c))]))
+    prompts, stops = encode_prompts(lm, qs, prompt, shots), _stops(lm, prompt, stop)
     _check_lengths(lm, qs, prompts, [1]*len(qs))
-    settings = dict(prompt=prompt, seed=seed, n_samples=n_samples, max_new_tokens=max_new_tokens,
-                    temperature=temperature, top_p=top_p, top_k=top_k)
+    settings = dict(template=_hash(str(getattr(lm.tokenizer, "chat_template", None))), prompt=prompt, stop=stops,
+                    shots=None if shots is None else [str(i) for i in shots["id"]], seed=int(seed), n_samples=int(n_samples),
+                    max_new_tokens=int(max_new_tokens), temperature=temperature, top_p=top_p, top_k=top_k and int(top_k))
     if given is not None:
-        said = _read_given(lm, qs, prompts, given, prompt, token_budget, progress)
-        return _table(lm, qs, prompts, said, 1, settings | dict(given=True))
-    rows = [(p, _seed(seed, id, s)) for p, id in zip(prompts, qs["id"]) for s in range(n_samples + 1)]
-    return _table(lm, qs, [p for p, _ in rows], _say(lm, rows, settings, token_budget, progress), n_samples + 1, settings)
+        if (stop, path) != (None, None): raise ValueError("given answers are read as they are: leave stop= and path= out")
+        said = _read_given(lm, qs, prompts, given, _is_chat(lm, prompt), token_budget, progress)
+        return _table(lm, qs, prompts, said, 1, settings | dict(stop=[], n_samples=0, given=True))
+    said = _say(lm, prompts, qs["id"].tolist(), settings, token_budget, path, progress)
+    return _table(lm, qs, prompts, said, n_samples + 1, settings)
 
-# %% ../nbs/02_answers.ipynb #614e38ed
-def _say(lm, rows:list[tuple], settings:dict, token_budget, progress) -> list[tuple[list[int], list[float]]]:
-    "Answer ids and their log-probabilities for each row (prompt ids, seed), batched by length."
-    said, ends = [None]*len(rows), _ends(lm, settings["prompt"])
-    how = {k: settings[k] for k in ("max_new_tokens", "temperature", "top_p", "top_k")}
-    def ask(batch):
-        prompts, seeds = zip(*(rows[r] for r in batch))
-        for r, o in zip(batch, _generate(lm, prompts, seeds, ends, **how)): said[r] = o
-    lengths = [len(p) + settings["max_new_tokens"] for p, _ in rows]
-    for b in track(batches(lengths, token_budget), desc="answering", progress=progress): in_halves(ask, b)
-    return said
-
-# %% ../nbs/02_answers.ipynb #4243d3ea
-def _read_given(lm, qs, prompts, texts, prompt, token_budget, progress):
+# %% ../nbs/02_answers.ipynb #5d83dec7
+def _read_given(lm, qs, prompts, texts, chat, token_budget, progress):
     "Ids and log-probabilities of answers that were written elsewhere."
     texts = [texts] if isinstance(texts, str) else list(texts)
     if len(texts) != len(prompts):
         raise ValueError(f"{len(texts)} given answers for {len(prompts)} questions: give one a question, in their order")
     if (bad := [i for i, t in enumerate(texts) if not isinstance(t, str) or not t.strip()]):
         raise ValueError(f"given answer {bad[0]} is empty ({len(bad)} such): drop its question, or give the text")
-    base = prompt == "base" or prompt == "auto" and not getattr(lm.tokenizer, "chat_template", None)
-    end = [e for e in (lm.tokenizer.eos_token_id,) if e is not None]
-    ids = [lm.tokenizer((" " if base else "") + t.strip(), add_special_tokens=False)["input_ids"] + end for t in texts]
+    ids = lm.tokenizer([("" if chat else " ") + t.strip() for t in texts], add_special_tokens=False)["input_ids"]
+    ids = [list(i) + [e for e in (lm.tokenizer.eos_token_id,) if e is not None] for i in ids]
     _check_lengths(lm, qs, prompts, [len(i) for i in ids])
     return list(zip(ids, token_logprobs(lm, prompts, ids, token_budget, progress)))
 
-# %% ../nbs/02_answers.ipynb #62a9baa6
+# %% ../nbs/02_answers.ipynb #d3a93b44
 def check_model(lm:LM, # the model that is asked to go on
                 ans:pd.DataFrame # answers, as `answer` gives them
                ) -> None:
     "Answers carry the name of the model that gave them; another model's tokens mean something else."
     lacks = [c for c in ("example", "prompt_ids", "answer_ids") if c not in ans]
     if lacks: raise ValueError(f"the answers lack the column {', '.join(map(repr, lacks))}: they come from answer(lm, qs)")
-    twice = ans.loc[ans["example"].duplicated(), "example"]
-    if len(twice): raise ValueError(f"example {twice.iloc[0]} stands twice in the answers")
-    theirs = (ans.attrs.get("model", lm.name), ans.attrs.get("revision", ""))
-    same = theirs[1] == lm.revision if theirs[1] and lm.revision else theirs[0] == lm.name
-    if not same:
-        raise ValueError(f"these answers are {theirs[0]}'s (revision {theirs[1] or 'unknown'}), not {lm.name}'s "
+    for i in ans.loc[ans["example"].duplicated(), "example"]: raise ValueError(f"example {i} stands twice in the answers")
+    name, revision = ans.attrs.get("model", lm.name), ans.attrs.get("revision", "")
+    if revision != lm.revision if revision and lm.revision else name != lm.name:
+        raise ValueError(f"these answers are {name}'s (revision {revision or 'unknown'}), not {lm.name}'s "
                          f"(revision {lm.revision or 'unknown'}): load that model, or answer anew")
