@@ -39,7 +39,7 @@ def _where(rows:pd.DataFrame) -> str:
 def _repeats(rows:pd.DataFrame) -> Iterator[dict]:
     "Questions that are asked more than once."
     for _, same in rows[rows.duplicated("key", keep=False)].groupby("key", sort=False):
-        golds = list(dict.fromkeys(_norm(g[0]) for g in same["gold"]))
+        golds = list({_norm(g[0]): g[0] for g in same["gold"]}.values())
         differ = f"; the gold answers differ: {_short(golds)}" if len(golds) > 1 else ""
         kind = "overlap" if same["part"].nunique() > 1 else "duplicate"
         yield _finding(kind, same, f"{_short(same['question'].iloc[0])} {_where(same)}{differ}")
@@ -88,7 +88,7 @@ class Findings(pd.DataFrame):
 
     def _said(self) -> str:
         "The count of each kind in a sentence."
-        kinds = ", ".join(f"{len(f)} {kind}" for kind, f in self.groupby("kind", sort=False))
+        kinds = ", ".join(f"{len(f)} × {kind}" for kind, f in self.groupby("kind", sort=False))
         return f"{kinds or 'nothing'} found in {self.attrs.get('asked', 0):,} questions"
 
     def _shown(self, most:int=5) -> list[tuple]:

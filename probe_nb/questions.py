@@ -115,7 +115,7 @@ def check_questions(qs:pd.DataFrame, # `id`, `question`, `gold`, and whatever el
     faults = _faults(qs)
     wrong = np.flatnonzero(faults)
     if len(wrong):
-        first = f"row {wrong[0]} (id {_short(qs['id'].iloc[wrong[0]])}) {faults[wrong[0]]}"
+        first = f"row {wrong[0]} (id {_short(_text(qs['id'].iloc[wrong[0]]))}) {faults[wrong[0]]}"
         more = f" ({len(wrong)} such rows in all; bad=\"drop\" leaves them out)" if len(wrong) > 1 else ""
         if bad == "raise": raise ValueError(first + more)
         if len(wrong) == len(qs): raise ValueError(f"all {len(qs)} rows are bad, the first: {first}")
@@ -253,7 +253,8 @@ def _natural_questions_with_context(t):
     return dict(own=t["qid"], question=t["question"], gold=t["answers"], context=t["context"], key=t["question"])
 
 def _imdb(t):
-    return dict(question=["Is this movie review \"positive\" or \"negative\"?"]*len(t), context=t["text"], key=t["text"],
+    task = "Classify the following movie review as either \"positive\" or \"negative\"."
+    return dict(question=t["text"], context=[task]*len(t), key=t["text"],
                 gold=t["label"].map({0: "negative", 1: "positive"}), options=[["negative", "positive"]]*len(t))
 
 _MAKE = dict(triviaqa=_triviaqa, hotpotqa=_hotpotqa, hotpotqa_with_context=_hotpotqa_with_context, movies=_movies, math=_math,

@@ -267,7 +267,7 @@ def test_what_the_first_row_of_each_set_says(name):
     if name == "natural_questions_with_context": assert len(qs) == 2 and qs["context"][0].startswith("<P>")  # SQuAD's is left out
     if name == "hotpotqa_with_context":
         assert qs["context"][0].split("\n")[0] == "Torvik is a town on the Orm." and len(qs) == 2  # two files, one table
-    if name == "imdb": assert "\x96" in qs["context"][1] and qs["gold"][1] == ["positive"]
+    if name == "imdb": assert "\x96" in qs["question"][1] and qs["gold"][1] == ["positive"] and qs["context"].nunique() == 1
     if name == "triviaqa": assert qs["id"].tolist()[::3] == ["triviaqa-train-xx_1", "triviaqa-train-xx_1-2"]
 
 
