@@ -22,20 +22,21 @@ _CSS = """<style>.pnb-tokens{direction:ltr;font-family:var(--jp-code-font-family
 .pnb-tokens b{display:block;font-weight:400;white-space:pre-wrap;overflow-wrap:anywhere}.pnb-tokens .prompt b{opacity:.7}
 .pnb-tokens .special{outline:1px dashed}.pnb-tokens small,.pnb-tokens i{display:block;font-size:.75em;opacity:.8}</style>"""
 
-def _visible(text:str) -> str:
+def _visible(text:str, blank:str="·") -> str:
     "`text` with blanks as · ⏎ ⇥, and what cannot be seen or would turn the line round as its code."
-    shown = {" ": "·", "\n": "⏎", "\t": "⇥"}
+    shown = {" ": blank, "\n": "⏎", "\t": "⇥"}
     return "".join(shown.get(c) or (f"\\u{ord(c):04x}" if unicodedata.category(c)[0] in "CZ" else c) for c in text)
 
 # %% ../nbs/03_tokens.ipynb #62840281
 def _draw_token(k:int, row:dict, mark, hues:dict) -> str:
     "One token's HTML; nothing of its text is taken for markup."
-    safe, p = (lambda s: html.escape(_visible(str(s)))), row.get("logprob")
+    safe, p = (lambda s, blank="·": html.escape(_visible(str(s), blank))), row.get("logprob")
     tip = f"token {k}" + (f", probability {np.exp(p):.3g} (log {p:.2f})" if p is not None and p == p else "")
     kind = html.escape(str(row.get("part", ""))) + " special"*bool(row.get("special"))
     colour = "" if mark is None else f' style="background:hsla({hues[mark]},90%,50%,.35)"'
-    text = f'<b>{safe(row["text"])}</b><small>{safe(row.get("id", ""))}</small>'
-    return f'<span class="{kind}" title="{tip}"{colour}>{"" if mark is None else f"<i>{html.escape(str(mark))}</i>"}{text}</span>'
+    above = "" if mark is None else f'<i>{safe(mark, " ")}</i>'
+    text = f'{above}<b>{safe(row["text"])}</b><small>{safe(row.get("id", ""))}</small>'
+    return f'<span class="{kind}" title="{tip}"{colour}>{text}</span>'
 
 # %% ../nbs/03_tokens.ipynb #56d4aca5
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TokenStrip:
         return " ".join(out)
 
     def __repr__(self):
-        mark = {k: f"{{{m}}}" for k, m in self.marks.items()}
+        mark = {k: f"{{{_visible(str(m), ' ')}}}" for k, m in self.marks.items()}
         return self._each(lambda k, row: f"{mark.get(k, '')}{_visible(row['text'])}[{row.get('id', k)}]")
 
     def _repr_html_(self):
