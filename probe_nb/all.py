@@ -5,6 +5,8 @@ from .charts import *
 from .judges import *
 from .maps import *
 from .models import *
+from .phrases import *
+from .positions import *
 from .probes import *
 from .published import *
 from .questions import *
