@@ -169,25 +169,24 @@ def _against_library(resid, own, start, norms) -> dict:
     pairs = [(own[i + shift], resid[i]) for i in range(last)] + [(before, resid[last])]
     return {("resid", i): _off(a.reshape(b.shape), b) for i, (a, b) in enumerate(pairs) if a.numel() == b.numel()}
 
-def _extras(lm, layer, seen) -> list[str]:
+def _increment(before, added, after, limit) -> float:
+    "Error of before + added against `after`; with a factor for each addend, where factors alone explain it."
+    total = lambda v: _off((before.float() + v.reshape(after.shape)).to(after.dtype), after)
+    plain = total(sum(added))
+    if plain <= limit or plain == torch.inf: return plain
+    A = torch.stack([a.flatten() for a in added], 1)
+    k = torch.linalg.lstsq(A.cpu(), (after.float() - before.float()).flatten()[:, None].cpu()).solution.to(A)
+    return min(plain, total(A @ k)) if k.abs().min() > 1e-3 else plain
+
+def _extras(lm, layer, added, after, norms) -> list[str]:
     "What keeps a block's increment from being attention's and the MLP's output alone."
     block, used = lm.blocks[layer], {at[layer][0].split(".")[0] for at in lm.sites.values() if layer in at}
     more = [n for n, c in block.named_children() if _has_matrix(c) and n not in used | set(sum(_parts(block), []))]
     more += [n for held in (block.named_parameters, block.named_buffers) for n, _ in held(recurse=False)]
-    last = [m for m in block.children() if m in seen and _same(seen[m][2], seen[block][2]) and not _same(seen[m][0], seen[m][2])]
-    return more + ["a norm at the end"]*len(last)
-
-def _increment(lm, layer, before, after, heard, seen, limit) -> float:
-    "Error of before + attn_out + mlp_out against `after`; with a factor for each where that alone explains it."
-    norms = [seen[m] for m in reversed(list(lm.blocks[layer].modules())) if m in seen]
-    through = lambda v: next((gave.reshape(v.shape) for given, _, gave in norms if _same(given, v)), v)
-    added = [through(heard[s, layer][0]).to(after.device).float() for s in ("attn_out", "mlp_out") if (s, layer) in heard]
-    if not added: return float("nan")
-    plain = _off((before.float() + sum(added)).to(after.dtype), after)
-    if plain <= limit: return plain
-    A = torch.stack([a.flatten() for a in added], 1)
-    k = torch.linalg.lstsq(A.cpu(), (after.float() - before.float()).flatten()[:, None].cpu()).solution.to(A)
-    return min(plain, _off((before.float() + (A @ k).reshape(after.shape)).to(after.dtype), after))
+    changed = [gave[0].float() for given, gave in norms if gave.shape == (1, *after.shape) and not _same(given, gave)]
+    if any(_same(g, after) for g in changed): more.append("a norm at the end")
+    if any(_same(g + v, after) for g in changed for v in (sum(added), added[-1])): more.append("a norm in place of resid")
+    return more
 
 # %% ../nbs/01_models.ipynb #f34f19fe
 def _increments(lm, heard, start, seen, limit) -> tuple[dict, list]:
@@ -196,15 +195,21 @@ def _increments(lm, heard, start, seen, limit) -> tuple[dict, list]:
     for i in lm.sites.get("resid", ()):
         after = heard["resid", i][0]
         before = (heard["resid", i - 1][0] if i else start.reshape(after.shape)).to(after.device)
-        e, more = _increment(lm, i, before, after, heard, seen, limit), _extras(lm, i, seen)
-        if e <= limit or not more: errors["resid", i] = e
-        else: other.setdefault(", ".join(dict.fromkeys(more)), []).append(i)
+        norms = [seen[m][::2] for m in reversed(list(lm.blocks[i].modules())) if m in seen and not _has_matrix(m)]
+        through = lambda v, norms=norms: next((gave.reshape(v.shape) for given, gave in norms if _same(given, v)), v)
+        added = [through(heard[s, i][0]).to(after.device).float() for s in ("attn_out", "mlp_out") if (s, i) in heard]
+        if not added: continue
+        e = _increment(before, added, after, limit)
+        more = [] if e <= limit else _extras(lm, i, added, after, norms)
+        if more: other.setdefault(", ".join(more), []).append(i)
+        else: errors["resid", i] = e
     return errors, [f"layers {_runs(at)} add more than attn_out and mlp_out: their blocks hold {w}" for w, at in other.items()]
 
 # %% ../nbs/01_models.ipynb #8e970e98
 def _limit(model, kind) -> float:
-    "The largest error that is rounding, for a model that computes in `kind`."
-    if getattr(model, "is_quantized", False): kind = torch.bfloat16
+    "The largest error that is rounding, for a model that gives `kind`; Mamba adds up in float32 what it computes in less."
+    packed = getattr(model, "is_quantized", False)
+    kind = torch.bfloat16 if packed else max(kind, model.dtype, key=lambda k: torch.finfo(k).eps)
     return 16*torch.finfo(kind).eps if torch.finfo(kind).bits < 32 else 1e-4
 
 def _compare(lm, ids) -> tuple[dict, list, float]:

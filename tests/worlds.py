@@ -9,8 +9,30 @@ OWN = dict(gpt2=dict(n_embd=32, n_layer=3, n_head=4, n_inner=64), opt=dict(ffn_d
            bloom=dict(n_layer=3, n_head=4), falcon=dict(new_decoder_architecture=False), mixtral=dict(num_local_experts=4),
            qwen3_moe=dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
            gpt_oss=dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8))
+MLA = dict(n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=16, q_lora_rank=16,
+           kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8, first_k_dense_replace=1, num_key_value_heads=4)
+OWN |= dict(granite=dict(residual_multiplier=.22), gptj=dict(n_embd=32, n_layer=3, n_head=4, rotary_dim=8),
+            mpt=dict(d_model=32, n_heads=4, n_layers=3, max_seq_len=256), deepseek_v3=MLA,
+            gemma4_text=dict(head_dim=8, global_head_dim=8, hidden_size_per_layer_input=8, vocab_size_per_layer_input=400,
+                             num_kv_shared_layers=0, layer_types=["sliding_attention", "sliding_attention", "full_attention"]),
+            gemma3n_text=dict(laurel_rank=4, hidden_size_per_layer_input=8, vocab_size_per_layer_input=400,
+                              num_kv_shared_layers=0, head_dim=8, intermediate_size=[64]*3, activation_sparsity_pattern=[0.]*3,
+                              layer_types=["sliding_attention", "sliding_attention", "full_attention"]),
+            qwen3_next=dict(num_hidden_layers=4, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, head_dim=8,
+                            shared_expert_intermediate_size=16, linear_num_key_heads=2, linear_num_value_heads=4,
+                            linear_key_head_dim=8, linear_value_head_dim=8),
+            jamba=dict(num_hidden_layers=8, num_experts=4, num_experts_per_tok=2, mamba_d_state=4, mamba_dt_rank=4))
 KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "gpt_neox", "opt", "falcon",
          "bloom", "mixtral", "qwen3_moe", "gpt_oss", "mamba"]
+EXTRA = ["granite", "cohere", "stablelm", "mpt", "gptj", "deepseek_v3", "qwen3_next", "jamba", "gemma4_text", "gemma3n_text"]
+
+
+def livened(model, size=.05):
+    "With weights far enough from their first values that each norm, bias and router matters."
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters(): p += size * torch.randn(p.shape, generator=rng)
+    return model
 
 
 def tiny_model(kind, **more):
