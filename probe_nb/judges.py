@@ -6,6 +6,7 @@
 __all__ = ['JUDGE_PROMPT', 'judge', 'find_mentions', 'mark', 'marks_of', 'read_marks']
 
 # %% ../nbs/03_judges.ipynb #6526c3a4
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +39,12 @@ def _match(row:dict) -> tuple[str, str]:
     "Whole words: does the answer say an alias of the gold answer?"
     text, notes = row["answer"], {}
     norm, where = _normal(text)
+    big = lambda t: t[0].isupper() and not text.isupper()
     bare = {b for g in row["gold"] if (b := re.sub(r"(?i)^(?:the|an?)\s+", "", g))} - set(row["gold"])
     for a, b, g in _mentions(norm, [*row["gold"], *bare]):
         named, how, one = text[where[a]:where[b - 1] + 1], _standing(norm, a, b), " " not in _bare(g)
-        if g in bare and one and g[0].isupper() and not named[0].isupper() and _bare(text) != _bare(g): continue
-        more = _longer_name(text, where[b - 1] + 1, row) if one and named[0].isupper() else ""
+        if g in bare and one and g[0].isupper() and not big(named) and _bare(text) != _bare(g): continue
+        more = _longer_name(text, where[b - 1] + 1, row) if one and big(named) else ""
         if more and how in ("said", "first"): how = "longer"
         if how in ("said", "first"): return "correct", f"{named!r} is the first of several" if how == "first" else ""
         notes.setdefault(how, more if how == "longer" else named)
@@ -56,9 +58,9 @@ def _numeric(row:dict) -> tuple[str, str]:
     text, golds = row["answer"], [(_value(m), bool(m["percent"])) for g in row["gold"] if (m := _NUMBER.search(_normal(g)[0]))]
     if not golds: return "unjudged", f"the gold answer {row['gold'][0][:40]!r} has no number"
     if not (found := stated_number(text, str(row["question"] or ""))): return "wrong", "no number is stated"
-    (a, b, v, percent), close = found, lambda x, y: np.isclose(x, y, rtol=1e-9, atol=1e-12)
+    (a, b, v, percent), close = found, lambda x, y: math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-12)
     same = [close(v, g) and (percent == p or v >= 1) or percent != p and close(v/100 if percent else v*100, g) for g, p in golds]
-    return "correct" if any(same) else "wrong", "" if text.strip(" .$") == text[a:b] else f"states {text[a:b]}"
+    return "correct" if any(same) else "wrong", "" if text.strip(" .$") == text[a:b] else f"states {text[a:b][:40]}"
 
 def _is_number(gold:list[str]) -> bool:
     "Are these aliases numbers, at least one of them in digits?"
@@ -84,9 +86,9 @@ def _first(row:dict, names:list[str], found:list[tuple]) -> tuple[str, str]:
     norm = _normal(row["answer"])[0]
     refers = next((m.end() for m in _REFERS.finditer(norm)), 0)
     found = [f for f in found if f[0] >= refers] or found
-    said = [(n, how) for a, b, n in found if (how := _standing(norm, a, b)) != "denied"]
+    said = next(((n, how) for a, b, n in found if (how := _standing(norm, a, b)) != "denied"), None)
     if not said: return ("unjudged", f"only denies {found[0][2]!r}") if found else ("wrong", "no option is named")
-    name, how = said[0]
+    name, how = said
     return "correct" if name == right[0] else "wrong", f"{name!r} is the first of several" if how == "first" else ""
 
 def _options(row:dict) -> tuple[str, str]:
@@ -137,7 +139,7 @@ def _written(gold:str) -> tuple[str, ...]:
 
 def _sentiment(text:str) -> str:
     "The label that IMDB's published rule reads: the first word, else whichever label's letters come first."
-    first = text.removeprefix("Label: ").split()[:1]
+    first = (text.split("Label: ")[1] if text.startswith("Label: ") else text).split()[:1]
     if first and first[0].strip(".</s>") in ("negative", "positive", "neutral"): return first[0].strip(".</s>")
     return min(((i, w) for w in ("negative", "positive") if (i := text.lower().find(w)) >= 0), default=(0, ""))[1]
 
@@ -186,7 +188,7 @@ def _ask(lm, rows:list[dict], progress) -> list[tuple[str, str]]:
     "The verdicts of a judge model; what is asked twice is answered once."
     from probe_nb.answers import answer, encode_prompts
     prompts = [_asked(r) for r in rows]
-    ids = {p: r["_at"] for r, p in zip(reversed(rows), reversed(prompts))}
+    ids = dict.fromkeys(prompts) | {p: r["_at"] for r, p in zip(reversed(rows), reversed(prompts))}
     qs = pd.DataFrame(dict(id=list(ids.values()), question=list(ids), gold="?"))
     form = "chat" if getattr(lm.tokenizer, "chat_template", None) else "{question}"
     lengths, most = np.array([len(p) for p in encode_prompts(lm, qs, form)]), _room(lm)
@@ -220,7 +222,7 @@ def _rows(ans:pd.DataFrame, refusal, errors:str) -> list[dict]:
     lacks = [c for c in ("answer", "gold") if c not in ans]
     if lacks: raise ValueError(f"the answers lack the column {', '.join(map(repr, lacks))}: they come from answer(lm, qs)")
     if errors not in ("raise", "note"): raise ValueError(f"errors={errors!r}: use \"raise\" or \"note\"")
-    refuses = refusal if callable(refusal) else re.compile(refusal, re.I).search if refusal is not None else None
+    refuses = re.compile(refusal, re.I).search if isinstance(refusal, str) else getattr(refusal, "search", refusal)
     rows, seen = [], dict(options=None, question=None, dataset=None, _model=ans.attrs.get("model", ""))
     for i, r in enumerate(ans.to_dict("records")):
         r = seen | r | dict(_at=" ".join([f"row {i}", *(f"({c} {r[c]!r})" for c in ("id",) if c in r)]), _bad=_bad(seen | r))
@@ -268,6 +270,8 @@ def _judges(rule) -> dict:
     if not out: raise ValueError("an empty list of rules: name one, such as \"auto\"")
     return out
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
 def _tell(rule, rows:list[dict], lm, progress) -> list[tuple[str, str, str]]:
     "Outcome, note and rule of every row; a judge model is asked about all its rows at once."
     told = [_one(rule, r) for r in rows]
@@ -277,7 +281,8 @@ def _tell(rule, rows:list[dict], lm, progress) -> list[tuple[str, str, str]]:
     for i, (outcome, note) in zip(open_, said):
         outcome = "wrong" if lm is not None and told[i][2] == "paper" and outcome != "correct" else outcome
         told[i] = outcome, note, told[i][2]
-    return told
+    odd = lambda r: "control characters in the answer" if _CONTROL.search(r["answer"]) else ""
+    return [(outcome, note or odd(r), by) for (outcome, note, by), r in zip(told, rows)]
 
 # %% ../nbs/03_judges.ipynb #562ae44c
 _CORRECT = dict(correct=True, wrong=False)
@@ -301,7 +306,7 @@ def judge(ans:pd.DataFrame, # answers: `answer`, `gold` and, where there are, `o
           rule:str|Callable|list="auto", # "auto", "match", "numeric", "options", "label", "llm", "paper", f(row), or a list
           lm:object=None, # the judge model of "llm", as `load_lm` gives it
           hand:str|Path|pd.DataFrame|None=None, # marks by hand, which win: the file that `mark` writes
-          refusal:str|Callable|None=None, # what refuses: a regular expression or f(text); default: English phrases
+          refusal:str|re.Pattern|Callable|None=None, # what refuses: a regular expression or f(text); default: English phrases
           errors:str="raise", # a row without a usable gold or answer: "raise", or "note" (unjudged, and why)
           progress:Callable|bool|None=None # see `models.track`
          ) -> pd.DataFrame: # a copy with correct (boolean; NA: neither), outcome, judged_by and judge_note

@@ -43,7 +43,7 @@ def _pattern(phrase:str) -> re.Pattern|None:
     gaps = ["", *(r"[\s\W_]{1,3}(?:the\s)?" if spelt(a) and spelt(b) else r"\s{0,2}" for a, b in zip(words, words[1:]))]
     body = "".join(gap + _word(w, len(words)) for gap, w in zip(gaps, words))
     before = "" if re.match(f"[{_NO_SPACES}]", words[0]) else r"(?<![\w])"
-    after = "" if re.search(f"[{_NO_SPACES}]$", words[-1]) else r"(?![\w])"
+    after = "" if re.search(f"[{_NO_SPACES}]$", words[-1]) else r"(?![\w#]|\+\+)"
     if before and words[0][0].isdigit(): before += r"(?<!\d[.,])(?<!(?<!\w)-)"
     if after and number: after += r"(?![.,]\d)"
     return re.compile(before + body + after)
@@ -95,7 +95,7 @@ def _standing(norm:str, a:int, b:int) -> str:
 # %% ../nbs/02_mentions.ipynb #a2018980
 _OFTEN = r"(?:(?:really|honestly|actually|just|simply|also|still|currently|afraid|sorry|that|[iw]e?)\ ){0,4}"
 _UNABLE = re.compile(rf"""\b(?:i|we)(?:\ |'m\ |'re\ ){_OFTEN}(?:am\ |are\ |was\ )?{_OFTEN}(?:
-      (?:do|did|can|could|will|would|ca|wo)(?:\ ?not|n't)\ (?:\w+ly\ |even\ |quite\ )?(?:know|recall|remember|find|have|tell|say
+      (?:do|did|can|could|will|ca|wo)(?:\ ?not|n't)\ (?:\w+ly\ |even\ |quite\ )?(?:know|recall|remember|find|have|tell|say
         |answer|determine|identify|provide|give|confirm|verify|access|help|assist|judge)\b
         (?!\ (?:for\ sure|for\ certain|exactly|more|why|it\ is)\b)
     |not\ able\ to|unable\ to|unaware|unfamiliar|not\ aware|not\ familiar|an\ ai\b
@@ -124,6 +124,7 @@ _SMALL = set("""i i'm i'd i've i'll the a an it its it's he she they we you my h
     since given while unfortunately honestly sadly regrettably who what when where which why how ai google wikipedia imdb please
     could can also""".split())
 _WHETHER = re.compile(r"^\W*(?:whether|if|who|whom|which|what|where|when|how|about|of)\b[^.,;?!]*")
+_CLAUSE = re.compile(r"^[^.,;:?!–—-]*")
 _NAME = re.compile(r"(?P<start>^|[.!?]\s+)?(?P<name>\b(?:[^\W\d_]|\d)[\w'’-]*)(?P<then>\s(?!is\b|was\b)[a-z])?")
 
 def _claims(text:str, row:dict) -> bool:
@@ -141,7 +142,7 @@ def _refusal(row:dict) -> str:
     found = min(hard, key=lambda m: m.start()) if hard else _UNSURE.search(norm)
     if not found or _claims(text[:where[found.start()]], row): return ""
     if any(not _UNABLE.search(m[0]) and not _UNCLEAR.search(m[0]) for m in _ATTEMPT.finditer(norm)): return ""
-    rest = _WHETHER.sub("", text[where[found.end() - 1] + 1:])
+    rest = (_CLAUSE if hard else _WHETHER).sub("", text[where[found.end() - 1] + 1:])
     if (not hard or len(rest.split()) <= 4) and _claims(rest, row): return ""
     return "unclear" if found.re is _UNCLEAR else "unable"
 
@@ -161,7 +162,8 @@ _NUMBER = re.compile(rf"""(?P<minus>(?<![\w)%-])-|(?<!\d\ )\b(?:minus|negative)\
     |(?<!\w)(?<!\d[.,:/])(?P<digits>\d{{1,3}}(?:[,\ ]\d{{3}})++(?!\d)(?:\.\d++)?|\d++(?:\.\d++)?|(?<!\d)\.\d++)
       (?:e(?P<power>[+-]?\d++))?(?![.,:/]\d|\d|(?:st|nd|rd|th|s)\b|\w{{5}})(?:\ ?(?P<scale>{_SCALE}))?
     |\b(?P<n>{_S}|an?|\d++)[ -](?P<part>{'|'.join(_PARTS)})\b|\b(?P<half>half)\b
-    |\b(?P<words>(?:{_S}|(?:(?<=a\ )|(?<=an\ ))(?={_SCALE})|(?=(?:hundred|dozen)\b))(?:[ -]?{_SCALE}(?:,?\ (?:and\ )?{_S})?)*)
+    |\b(?P<words>(?:{_S}|(?:(?<=a\ )|(?<=an\ ))(?={_SCALE})|(?=(?:hundred|dozen)\b))
+      (?:[ -]?{_SCALE}(?:,?\ (?:and\ )?{_S})?){{0,6}})
     )(?P<and_half>\ and\ (?:a|one)\ half\b)?(?P<percent>\ ?%|\ per\ ?cent\b)?""", re.X)
 
 def _spelt(words:str) -> float:

@@ -1,20 +1,30 @@
-"Whole words decide; each substring trap of the published code is one case here."
+"Whole words and values decide; each trap of the published code is one case here, under both rules."
 import re
+import unicodedata
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import tiny_model, tiny_tokenizer
 
-from probe_nb.judges import find_mentions, judge, mark, marks_of, read_marks
+from probe_nb.agreement import agreement
+from probe_nb.judges import JUDGE_PROMPT, judge
+from probe_nb.marks import mark, marks_of, read_marks
+from probe_nb.mentions import find_mentions, stated_number
+from probe_nb.models import load_lm
 
 words = st.lists(st.text(alphabet="abcdeéß漢字ÀÖ0123456789", min_size=1, max_size=6), min_size=1, max_size=6)
 INSIDE = [("15", "5"), ("a cat", "C"), ("3.14", "3"), ("3.14", "14"), ("1,500", "500"), ("-5", "5"), ("Parisian", "Paris"),
-          ("x5", "5"), ("5,000", "5"), ("no", "yes"), ("", "a"), ("anything", ""), ("Romero", "Rome"), ("50", "50%")]
+          ("x5", "5"), ("5,000", "5"), ("no", "yes"), ("", "a"), ("anything", ""), ("Romero", "Rome"), ("50", "50%"), ("5²", "5"),
+          ("C++", "C"), ("C#", "C"), ("the Lords", "Lord of the Rings"), ("us army men", "U.S.")]
 WHOLE = [("Answer: 5.", "5"), ("1,500 of them", "1500"), ("1500", "1,500"), ("x = −5", "-5"), ("the U.S. army", "U.S."),
          ("首都は東京です", "東京"), ("50% off", "50%"), ("New\nYork", "New York"), ("NEW-YORK", "new york"), ("Zoë's", "Zoe"),
          ("“Torvik”", "Torvik"), ("ﬁne", "fine"), ("It is 7.", "7"), ("O’Brien", "O'Brien"), ("C++", "C++"), ("1990-5", "5"),
-         ("Straße", "STRASSE"), ("(5)", "5")]
+         ("Straße", "STRASSE"), ("(5)", "5"), ("Lord of Rings", "Lord of the Rings"),
+         ("Simon and Garfunkel", "Simon & Garfunkel"),
+         ("J. K. Rowling", "J.K. Rowling"), ("Par\u00adis", "Paris"), ("1½ cups", "1/2")]
 
 
 @pytest.mark.parametrize("text, phrase", INSIDE)
@@ -45,32 +55,423 @@ def test_no_phrase_is_read_as_a_pattern(text):
     assert find_mentions("aaa", ".*") == []
 
 
-def table(*rows): return pd.DataFrame(rows, columns=["answer", "gold", "options"])
+def table(*rows):
+    "Answers of (answer, gold, options, dataset, question), as far as given."
+    names = ["answer", "gold", "options", "dataset", "question"]
+    return pd.DataFrame([dict.fromkeys(names) | dict(zip(names, r)) for r in rows])
 
 
-def test_outcomes():
-    got = judge(table(("Paris, I think.", "Paris", None), ("It is Lyon, not Paris.", "Paris", ["Paris", "Lyon"]),
-                      ("There are 15.", "5", None), ("I don't know.", "Paris", None), ("", "Paris", None),
-                      ("I am not sure, maybe Paris.", ["Paris"], ["Paris", "Lyon"]), ("Rome.", "Paris", ["Paris", "Lyon"])))
-    assert got["outcome"].tolist() == ["correct", "wrong", "wrong", "refused", "unjudged", "correct", "wrong"]
-    assert str(got["correct"].dtype) == "boolean" and got["correct"].isna().tolist() == [False]*3 + [True]*2 + [False]*2
+def outcome(*row, **how): return judge(table(row), **how)["outcome"].iloc[0]
 
 
-def test_any_index_and_no_options_column():
-    t = table(("Paris.", "Paris", None), ("Rome.", "Paris", None))[["answer", "gold"]].set_index(pd.Index([9, 9]))
-    assert judge(t)["outcome"].tolist() == ["correct", "wrong"] and "correct" not in t
+# Matching
+
+@pytest.mark.parametrize("answer, gold, wanted", [
+    ("Paris, I think.", "Paris", "correct"), ("It is Rome.", "Paris", "wrong"), ("There are 15 of them", "five", "wrong"),
+    ("It is Bombay", ["Mumbai", "Bombay"], "correct"), ("Zurich", "Zürich", "correct"), ("Beatles", "The Beatles", "correct"),
+    ("It was the beatles.", "Beatles", "correct"), ("Those who know", "The Who", "wrong"), ("It was The Who.", "Who", "correct"),
+    ("Not Rome, it is Paris.", "Rome", "wrong"), ("Not Rome, it is Paris.", "Paris", "correct"),
+    ("Not only Rome", "Rome", "correct"),
+    ("He never lived in Rome", "Rome", "wrong"), ("Paris rather than Rome", "Rome", "wrong"), ("It isn't Rome", "Rome", "wrong"),
+    ("Neither Rome nor Milan", "Milan", "wrong"), ("Rome isn't the answer. Paris is.", "Rome", "wrong"),
+    ("I would not say Rome.", "Rome", "wrong"),
+    ("Rome? No, Paris.", "Rome", "wrong"),
+    ("None other than Rome", "Rome", "correct"), ("Not Milan but Rome", "Rome", "correct"), ("No. Rome.", "Rome", "correct"),
+    ("Rome or Paris", "Rome", "correct"), ("Rome or Paris", "Paris", "wrong"), ("Paris, or maybe Rome", "Rome", "wrong"),
+    ("Trick or Treat", "Trick or Treat", "correct"), ("Abraham Lincoln", "Lincoln", "correct"),
+    ("The language is C++", "C", "wrong"),
+    ("Paris Hilton", "Paris", "unjudged"), ("Paris Hilton", "Paris Hilton", "correct"), ("The Amazon River", "Amazon", "correct"),
+    ("PARIS HILTON", "Paris", "correct"), ("Paris, France", "Paris", "correct"), ("Louis XIV", "Louis", "correct")])
+def test_match(answer, gold, wanted): assert outcome(answer, gold, rule="match") == wanted
 
 
-def test_a_judge_does_not_see_other_rows():
-    t = table(*[(f"{w}.", "Paris", ["Paris", "Rome"]) for w in ("Paris", "Rome", "Nothing")])
-    assert judge(t)["correct"].tolist() == [judge(t.iloc[[i]])["correct"].iloc[0] for i in range(3)]
+plain = st.sampled_from("paris rome the lord of rings a cat 5 15 saint-malo émile zola c d'arc nothing".split())
+texts = st.lists(plain, min_size=1, max_size=8).map(" ".join)
+names = st.lists(plain, min_size=1, max_size=2).map(" ".join)
 
 
-def test_own_rules_and_unknown_ones():
-    t = table(("abc", "x", None), ("", "x", None))
-    assert judge(t, rule=lambda r: True if r["answer"] else None)["outcome"].tolist() == ["correct", "unjudged"]
-    with pytest.raises(ValueError, match=re.escape("no rule 'exact'")): judge(t, rule="exact")
+def squeezed(text):
+    "Letters and digits alone, without accents: what must be the same, whatever is thought of words."
+    return "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if c.isalnum()).replace("the", "")
+
+
+@given(texts, names)
+def test_what_is_called_correct_has_the_gold_answer_in_it(text, gold):
+    got = judge(table((text, gold), (text, gold, [gold, "quite another"])), ["auto", "match"])
+    correct = got["correct_auto"].eq(True).any() or got["correct_match"].eq(True).any()
+    assert not correct or squeezed(re.sub("^(the|a) ", "", gold)) in squeezed(text)
+
+
+@given(texts, names)
+def test_case_accents_and_spaces_change_nothing(text, gold):
+    forms = [text, text.upper(), unicodedata.normalize("NFD", text), f" {text} \n", text.replace(" ", "  "),
+             text.replace("é", "e"),
+             text.replace(" ", "\u00a0")]
+    golds = [gold, unicodedata.normalize("NFD", gold), *([gold.upper()] if not gold.startswith(("the", "a ")) else [])]
+    options = [None, *([["paris", "rome"]] if gold in ("paris", "rome") else [])]
+    for o in options: assert judge(table(*[(t, g, o) for t in forms for g in golds]))["outcome"].nunique() == 1
+
+
+MANY = table(("Paris.", "Paris"), ("Rome.", "Paris"), ("I don't know.", "Paris"), ("", "Paris"), ("15", "5", None, "math"),
+             ("A, or B.", "A", ["A", "B"]), ("entails", "entailment", None, "mnli"), ("Paris Hilton", "Paris"),
+             ("Paris.", "Paris"))
+MANY = MANY.assign(id=[f"q{i}" for i in range(len(MANY))], example=range(len(MANY)), sample=0)
+COLUMNS = ["correct", "outcome", "judged_by", "judge_note"]
+
+
+@given(st.permutations(range(len(MANY))), st.sampled_from(["auto", "match", "paper", ["auto", "paper"]]))
+def test_rows_do_not_see_each_other(order, rule):
+    "Shuffled, alone, under any index: each row has the same verdict."
+    whole = judge(MANY, rule)
+    shuffled = judge(MANY.iloc[order].set_index(pd.Index([7]*len(order))), rule)
+    columns = COLUMNS + [c for c in whole if c.startswith(("correct_", "judge_note_"))]
+    pd.testing.assert_frame_equal(whole[columns].iloc[order].reset_index(drop=True), shuffled[columns].reset_index(drop=True))
+    alone = judge(MANY.iloc[[order[0]]], rule)[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, whole[columns].iloc[[order[0]]].reset_index(drop=True))
+    pd.testing.assert_frame_equal(judge(whole, rule)[whole.columns], whole)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.integers(0, len(MANY) - 1), st.sampled_from([True, False, "refused"])))
+def test_a_hand_mark_always_wins(marks):
+    hand = pd.DataFrame(dict(id=[f"q{i}" for i in marks], sample=[0]*len(marks), answer=[MANY["answer"][i] for i in marks],
+                             correct=pd.Series(list(marks.values()), dtype=object), exact=pd.NA, note="seen"))
+    for rule in ("auto", "paper", lambda row: None):
+        got, own = judge(MANY, rule, hand=hand), judge(MANY, rule)
+        for i in range(len(MANY)):
+            word = {True: "correct", False: "wrong"}.get(marks.get(i), "refused")
+            expected = (word, "hand", "seen") if i in marks else tuple(own.loc[i, ["outcome", "judged_by", "judge_note"]])
+            assert tuple(got.loc[i, ["outcome", "judged_by", "judge_note"]]) == expected
+        assert (got["correct"].isna() == ~got["outcome"].isin(["correct", "wrong"])).all()
+
+
+# Numbers
+
+MOWER = "Mike made 69 dollars and spent 24 dollars on blades. How many 5 dollar games could he buy with the money he had left?"
+
+
+@pytest.mark.parametrize("answer, gold", [
+    ("9", "9"), ("9.0", "9"), ("9", "[9.0]"), ("nine", "9"), ("9 games.", "9"), ("69 - 24 = 45, so 9 games", "9"), ("**9**", "9"),
+    ("Mike had 69 - 24 = 45 dollars left. He could buy 9 games.", "9"), ("9 games. He had 45 dollars left.", "9"),
+    ("#### 9", "9"),
+    ("69 - 24 = 45\n45 ÷ 5 = 9\nSo Mike can buy 9 games for 5 dollars each.", "9"), (r"\boxed{9}", "9"), ("9, not 45", "9"),
+    ("The answer is 9 games, with 0 dollars left.", "9"), ("Not 8 but 9.", "9"), ("1,500 gallons", "1500"), ("1500", "1,500"),
+    ("½", "0.5"), ("1/2", "0.5"), ("one half", "0.5"), ("two thirds", "2/3"), ("1½ cups", "1.5"), ("3 1/2", "3.5"), ("$5", "5"),
+    ("−5", "-5"), ("minus five", "-5"), ("two dozen", "24"), ("a dozen", "12"), ("a hundred and five", "105"),
+    ("1.5 million", "1500000"),
+    ("50%", "50"), ("50 percent", "50%"), ("50%", "0.5"), ("5km", "5"), ("twenty-one", "21"),
+    ("two thousand five hundred", "2500"),
+    (r"\frac{1}{2}", "0.5"), ("12 000", "12000"), ("zero", "0"), ("1e3", "1000"), ("(9)", "9")])
+def test_a_number_is_its_value(answer, gold):
+    assert outcome(answer, gold, None, "math", MOWER) == "correct"
+    assert outcome(answer, "77", None, "math", MOWER) == "wrong"
+
+
+@pytest.mark.parametrize("answer, gold", [
+    ("15", "5"), ("5.5", "5"), ("-5", "5"), ("It is not 5.", "5"), ("18, not 5", "5"), ("5th", "5"), ("at 5:30", "5"),
+    ("5/20/1969", "5"),
+    ("v5.1.2", "5"), ("F5", "5"), ("0.5%", "50"), ("some", "5"), ("1,500", "500"), ("1/3", "0.33")])
+def test_what_is_another_number(answer, gold): assert outcome(answer, gold, None, "math", MOWER) == "wrong"
+
+
+@pytest.mark.parametrize("answer, question, gold", [
+    ("Apollo 11 landed on July 20, 1969, and it took 8 days.", "When did Apollo 11 land?", "1969"),
+    ("The war ended in 1945 after 6 years.", "In what year did the war end?", "1945"),
+    ("A spider has eight legs, one of the reasons why it runs so fast.", "How many legs has a spider?", "8")])
+def test_numbers_of_fact(answer, question, gold):
+    got = judge(table((answer, gold, None, None, question)))
+    assert got["judged_by"].tolist() == ["numeric"] and got["outcome"].tolist() == ["correct"]
+
+
+@given(st.integers(-10**9, 10**9), st.sampled_from(["{}", "It is {}.", "The answer is {}", "so {} in all"]), st.booleans())
+def test_an_integer_is_read_however_it_is_written(n, form, commas):
+    a, b, value, percent = stated_number(text := form.format(f"{n:,}" if commas else n))
+    assert value == n and not percent and text[a:b].replace(",", "") == str(n)
+
+
+def test_a_gold_answer_without_a_number_is_not_judged_by_numbers():
+    got = judge(table(("5", "Paris")), "numeric")
+    assert got["outcome"].tolist() == ["unjudged"] and got["judge_note"].tolist() == ["the gold answer 'Paris' has no number"]
+
+
+# Closed sets
+
+JOBS, NLI = ["developer", "web developer"], ["entailment", "neutral", "contradiction"]
+SENTENCE = "The cook met the guard because he was hungry. Who is 'he'?"
+
+
+@pytest.mark.parametrize("answer, gold, options, wanted", [
+    ("the developer", "developer", JOBS, "correct"), ("the web developer", "developer", JOBS, "wrong"),
+    ("the web developer", "web developer", JOBS, "correct"),
+    ("Not the developer but the web developer", "web developer", JOBS, "correct"),
+    ("It's not the developer.", "web developer", JOBS, "unjudged"), ("It's not the developer.", "developer", JOBS, "unjudged"),
+    ("the developer or the web developer", "developer", JOBS, "correct"), ("the tester", "developer", JOBS, "wrong"),
+    ("The cook met the guard; 'he' refers to the guard", "guard", ["cook", "guard"], "correct"),
+    ("It does not refer to the cook but to the guard", "guard", ["cook", "guard"], "correct"),
+    ("the cooks", "cook", ["cook", "guard"], "wrong"),
+    ("I cannot tell whether it is the cook or the guard.", "cook", ["cook", "guard"], "refused"),
+    ("It is not clear who 'he' is.", "cook", ["cook", "guard"], "refused"),
+    ("It is not clear, but most likely the cook.", "cook", ["cook", "guard"], "correct"),
+    ("I'm not sure, the guard?", "cook", ["cook", "guard"], "wrong"),
+    ("It entails it.", "entailment", NLI, "correct"), ("Neutality", "neutral", NLI, "correct"),
+    ("contradictory", "contradiction", NLI, "correct"),
+    ("It neither entails nor contradicts it, so it is neutral.", "neutral", NLI, "correct"),
+    ("It does not contradict it.", "neutral", NLI, "unjudged"),
+    ("It is not clear from the premise, so neutral.", "neutral", NLI, "correct"),
+    ("I cannot determine the relation.", "neutral", NLI, "refused"),
+    ("I cannot tell entailment from neutrality.", "entailment", NLI, "refused"),
+    ("Negative.", "negative", ["positive", "negative"], "correct"),
+    ("not negative but positive", "positive", ["positive", "negative"], "correct"),
+    ("It is mixed.", "positive", ["positive", "negative"], "wrong")])
+def test_closed_sets(answer, gold, options, wanted):
+    assert outcome(answer, gold, options, None, SENTENCE) == wanted
+    assert outcome(answer, gold, options[::-1], None, SENTENCE) == wanted
+
+
+def test_letters_mean_something_only_where_the_question_has_them():
+    lettered = "Who was hungry? A) cook B) guard"
+    got = [outcome(a, "guard", ["cook", "guard"], None, lettered) for a in ("B", "(B)", "The answer is B.", "A) cook",
+    "A guard", "C")]
+    assert got == ["correct", "correct", "correct", "wrong", "correct", "wrong"]
+    assert outcome("B", "guard", ["cook", "guard"], None, "Who was hungry?") == "wrong"
+
+
+def test_options_that_do_not_have_the_gold_answer_cannot_judge():
+    got = judge(table(("cook", "baker", ["cook", "guard"])))
+    assert got["outcome"].tolist() == ["unjudged"] and "0 of the options ['cook', 'guard']" in got["judge_note"].iloc[0]
+
+
+# Refusals
+
+MOVIE = "Who acted as Sophie in the movie 'The Love Punch'?"
+
+
+@pytest.mark.parametrize("answer", [
+    "I don't know.", "I cannot answer that.", "I'm not sure.", "I’m not sure who played Sophie.", "NO ANSWER", "Unknown",
+    "No idea", "Nobody knows.",
+    "I'm sorry, but I don't have information on who acted as Sophie. However, I can tell you that the movie stars Emma Thompson.",
+    "Unfortunately, I am unable to answer.", "As an AI language model, I have no access to that.", "I can't help with that.",
+    "There is not enough information to say.", "The context does not mention the actress.", "It cannot be determined.",
+    "I apologize, but I'm unable to verify that. Please check IMDb.", "I do not know whether it was Anna or Emma.",
+    "It is unclear."])
+def test_refusals(answer):
+    for rule in ("auto", "match"): assert outcome(answer, "Tuppence Middleton", None, None, MOVIE, rule=rule) == "refused"
+    assert outcome(answer, "5", None, "math", MOWER) == outcome(answer, "cook", ["cook", "guard"], None, SENTENCE) == "refused"
+
+
+@pytest.mark.parametrize("answer", [
+    "I don't know for sure, but Emma Thompson.", "I don't know. Emma Thompson.", "Emma Thompson. I'm not sure though.",
+    "As an AI language model, I think it was Emma Thompson.", "I don't recall exactly, but I believe it was Emma Thompson.",
+    "Emma Thompson, but I don't know for sure.", "I'm not sure, Emma Thompson?",
+    "Emma Thompson played her. I do not have more information.",
+    "I have no idea, maybe Emma Thompson?", "There is no such role."])
+def test_what_names_something_is_no_refusal(answer):
+    assert outcome(answer, "Tuppence Middleton", None, None, MOVIE) == "wrong"
+    assert outcome(answer, "Emma Thompson", None, None, MOVIE) == ("correct" if "Emma" in answer else "wrong")
+
+
+def test_ones_own_refusals():
+    t = table(("Ich weiß es nicht.", "Paris"), ("I don't know.", "Paris"), ("Paris", "Paris"))
+    for refusal in ("weiß es nicht", re.compile("WEISS|WEIß", re.I), lambda text: "nicht" in text):
+        assert judge(t, refusal=refusal)["outcome"].tolist() == ["refused", "wrong", "correct"]
+
+
+# The published rules
+
+@pytest.mark.parametrize("answer, gold, options, dataset, published, ours", [
+    ("There are 15.", "5", None, "math", True, False), ("It is 9.5", "9", None, "math", True, False),
+    ("a cat", "C", None, "triviaqa", True, False), ("It is not Rome, it is Paris.", "Rome", None, "triviaqa", True, False),
+    ("Paris", ["Lutetia", "paris"], None, "triviaqa", True, True), ("Parisian", "Paris", None, "hotpotqa", True, False),
+    ("nine", "9", None, "math", False, True), ("9.0", "9", None, "math", True, True),
+    ("Zurich", "Zürich", None, "movies", False, True),
+    ("Not the cook but the guard", "guard", ["guard", "cook"], "winobias", False, True),
+    ("the cooks", "cook", ["cook", "guard"], "winobias", True, False),
+    ("nobody", "cook", ["cook", "guard"], "winogrande", False, False),
+    ("web developer", "developer", JOBS, "winogrande", False, False), ("It is neutality", "neutral", NLI, "mnli", True, True),
+    ("no contradiction, it entails it", "entailment", NLI, "mnli", False, True), ("", "neutral", NLI, "mnli", False, None),
+    ("Label: positive. Great", "positive", None, "imdb", True, True),
+    ("The review is negative, not positive", "negative", None, "imdb", True, True),
+    ("neutral then positive", "positive", None, "imdb", False, True), ("unpositive", "positive", None, "imdb", True, False),
+    ("I don't know.", "Rome", None, "hotpotqa_with_context", False, None), ("RAM", "ram", None, "anything else", True, True)])
+def test_the_published_rule_and_ours(answer, gold, options, dataset, published, ours):
+    "Defect 16 (substrings) and the like: there under \"paper\", gone without. `published`: what the published code said."
+    t = table((answer, gold, options, dataset), (answer, gold, options, f"{dataset}_test" if dataset != "mnli" else dataset))
+    assert judge(t, "paper")["correct"].tolist() == [published]*2
+    assert judge(t)["correct"].iloc[0] is (pd.NA if ours is None else ours) or judge(t)["correct"].iloc[0] == ours
+
+
+def test_a_llamas_lettered_answer_is_read_as_published():
+    t = table(("A) cook B) guard. Answer: guard", "guard", ["cook", "guard"], "winogrande"))
+    assert judge(t, "paper")["outcome"].tolist() == ["wrong"]
+    t.attrs["model"] = "meta-llama/Meta-Llama-3-8B"
+    assert judge(t, "paper")["outcome"].tolist() == ["correct"]
+
+
+# Judge models
+
+class Script:
+    "Stands in for `answer`: says what it is told to, and keeps what it was asked."
+    def __init__(self, says): self.says, self.asked = says, []
+
+    def __call__(self, lm, qs, **how):
+        self.asked += qs["question"].tolist()
+        return qs.assign(answer=[self.says(q) for q in qs["question"]])
+
+
+@pytest.fixture(scope="module")
+def tiny(): return load_lm(tiny_model("llama", max_position_embeddings=1200), tiny_tokenizer(chat=True))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    def use(says):
+        monkeypatch.setattr("probe_nb.answers.answer", s := Script(says))
+        return s
+    return use
+
+
+def last(prompt): return prompt.rsplit("Answer:", 1)[1]
+
+
+def test_a_judge_model_judges(script, tiny):
+    s = script(lambda q: "Correct." if "Lutetia" in last(q) else "Incorrect" if "Rome" in last(q) else "I cannot judge that."
+               if "maybe" in last(q) else "refused" if "sealed" in last(q) else "Not correct" if "Oslo" in last(q) else "banana")
+    t = table(*[(a, ["Paris", "City of Light"], None, None, "Capital {answer}?") for a in (
+        "Lutetia {gold}", "Rome", "Nice maybe", "Lips sealed", "Oslo", "Nice", "Nice", "I don't know.", "")])
+    got = judge(t, "llm", lm=tiny)
+    assert got["outcome"].tolist() == ["correct", "wrong", "unjudged", "refused", "wrong", "unjudged", "unjudged", "refused",
+    "unjudged"]
+    assert got["judge_note"].tolist()[2] == "the judge declined: 'I cannot judge that.'"
+    assert got["judge_note"].tolist()[5] == "the judge gave no verdict: 'banana'" and set(got["judged_by"]) == {"llm"}
+    assert len(s.asked) == 6, "the same question and answer are asked once; what is empty or refuses, never"
+    assert s.asked[0].startswith(JUDGE_PROMPT.split("{")[0]) and "Capital {answer}?\nReference answer: Paris or City of Light\n" \
+        "Answer: Lutetia {gold}\nVerdict:" in s.asked[0]
+    assert got.attrs["judge"] == "llm" and got.attrs["judge_model"] == tiny.name
+    with pytest.raises(ValueError, match="needs a judge model"): judge(t, "llm")
+
+
+def test_a_model_that_cannot_judge_is_noted_and_so_is_one_too_small(tiny):
+    "A real model with random weights, greedily: the same noise twice."
+    t = table(("Rome", "Paris", None, None, "Capital?"), ("Rome " * 9000, "Paris", None, None, "Capital?"))
+    got = judge(t, "llm", lm=tiny, progress=False)
+    assert got["outcome"].tolist() == ["unjudged"]*2 and got["judge_note"].iloc[0].startswith("the judge gave no verdict: ")
+    assert re.search(r"the judge's prompt of \d+ tokens is too long for", got["judge_note"].iloc[1])
+    pd.testing.assert_frame_equal(got, judge(t, "llm", lm=tiny, progress=False))
+
+
+def test_natural_questions_ask_a_judge_only_where_no_substring_is_found(script, tiny):
+    t = table(*[(a, "Paris", None, "natural_questions_with_context", "?") for a in ("in paris", "Lutetia", "Rome", "Nice")])
+    got = judge(t, "paper")
+    assert got["outcome"].tolist() == ["correct"] + ["unjudged"]*3 and "lm=" in got["judge_note"].iloc[1]
+    s = script(lambda q: {"Lutetia": "correct", "Rome": "wrong"}.get(last(q).split()[0], "banana"))
+    assert judge(t, "paper", lm=tiny)["outcome"].tolist() == ["correct", "correct", "wrong", "wrong"] and len(s.asked) == 3
+
+
+# Own judges, several judges, bad input
+
+def test_own_judges_and_unknown_ones():
+    t = table(("abc", "x"), ("", "x"), ("I don't know", "x"))
+    assert judge(t, lambda r: True if r["answer"] == "abc" else None)["outcome"].tolist() == ["correct", "unjudged", "refused"]
+    got = judge(t, lambda r: np.bool_(r["gold"] == ["x"] and r["options"] is None and set(r) == set(t)))
+    assert got["outcome"].tolist() == ["correct"]*3 and set(got["judged_by"]) == {"own"}
+    with pytest.raises(ValueError, match=r"your judge fails at row 1 \(id 'b'\): ZeroDivisionError: division by zero"):
+        judge(t.assign(id=list("abc")), lambda r: 1/len(r["answer"]) > 0)
+    with pytest.raises(ValueError, match="your judge says 'yes' of row 0"): judge(t, lambda r: "yes")
+    with pytest.raises(ValueError, match=re.escape("no rule 'words': use \"auto\", 'match'")): judge(t, rule="words")
+    with pytest.raises(ValueError, match="an empty list of rules"): judge(t, rule=[])
     with pytest.raises(ValueError, match="lack the column 'answer'"): judge(t.drop(columns="answer"))
+    with pytest.raises(ValueError, match="errors='ignore'"): judge(t, errors="ignore")
+
+
+@pytest.mark.parametrize("column, value, told", [
+    ("gold", "", "gold is ''"), ("gold", None, "gold is 'None'"), ("gold", np.nan, "gold is 'nan'"),
+    ("gold", [], "gold is '[]'"), ("gold", 5, "gold is '5'"),
+    ("gold", ["", " "], "gold is"), ("gold", [5], "gold is '[5]'"), ("gold", {"a": 1}, "gold is"),
+    ("answer", np.nan, "answer is 'nan', not a text"),
+    ("answer", None, "answer is 'None'"), ("answer", 5, "answer is '5'")])
+def test_bad_rows_are_named_and_the_rest_goes_on_when_asked(column, value, told):
+    t = table(("Paris", "Paris"), ("Rome", "Paris")).assign(id=["a", "b"]).astype(object)
+    t.at[1, column] = value
+    with pytest.raises(ValueError, match=re.escape(f"row 1 (id 'b'): {told}")): judge(t)
+    got = judge(t, ["auto", "paper", lambda r: True], errors="note")
+    assert got["outcome"].tolist() == ["correct",
+    "unjudged"] and told in got["judge_note"].iloc[1] and got["correct_own"].isna().tolist() == [False, True]
+
+
+def test_strange_answers_are_judged():
+    t = table(("Pa\x00ris \x07Rome", "Rome"), ("<script>alert(1)</script>", "Rome"), ("😀 Rome", "Rome"),
+              ("روما", "روما"), ("x" * 1_000_000 + " Rome", "Rome"), ("1 " * 500_000, "5", None, "math"),
+              ("= 5. " * 200_000, "5", None, "math"))
+    got = judge(t)
+    assert got["outcome"].tolist() == ["correct", "wrong", "correct", "correct", "correct", "wrong", "correct"]
+    assert got["judge_note"].iloc[0] == "control characters in the answer" and len(got["judge_note"].map(str).max()) < 100
+    assert judge(t.iloc[:0])["outcome"].tolist() == [] and str(judge(t.iloc[:0])["correct"].dtype) == "boolean"
+
+
+def test_judges_side_by_side():
+    def long(row): return len(row["answer"]) > 5
+    got = judge(MANY, ["auto", "paper", long, lambda r: True])
+    assert [c for c in got if c.startswith("correct_")] == ["correct_auto", "correct_paper", "correct_long", "correct_own"]
+    pd.testing.assert_series_equal(got["correct"], judge(MANY)["correct"])
+    pd.testing.assert_series_equal(got["correct_paper"], judge(MANY, "paper")["correct"], check_names=False)
+    theirs = MANY.assign(correct_answer="kept")
+    again = judge(judge(theirs, ["auto", "paper"]), "match")
+    assert [c for c in again if c.startswith("correct_")] == ["correct_answer"] and "judge_note_paper" not in again
+
+
+# Agreement
+
+def votes(a, b, **more):
+    "Answers that two judges have judged."
+    return pd.DataFrame(dict(id=[f"q{i}" for i in range(len(a))], answer="x", correct_a=pd.array(a, dtype="boolean"),
+                             judge_note_a="",
+                             correct_b=pd.array(b, dtype="boolean"), judge_note_b="") | more)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40))
+def test_kappa_is_cohens(pairs):
+    from sklearn.metrics import cohen_kappa_score
+    a, b = map(list, zip(*pairs))
+    got = agreement(votes(a, b)).pairs.iloc[0]
+    assert got["n"] == len(a) and got["agree"] == pytest.approx(np.mean(np.equal(a, b)))
+    if len(set(a) | set(b)) == 1: assert np.isnan(got["kappa"])
+    else:
+        assert got["kappa"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+        assert -1 <= got["kappa_low"] <= got["kappa"] <= got["kappa_high"] <= 1
+
+
+def test_kappas_interval_covers_it():
+    "Two judges that are right with 0.85 and 0.8, over answers of which 0.6 are correct: kappa is known."
+    rng, p, a, b, n, hits = np.random.default_rng(0), .6, .85, .8, 80, 0
+    cells = np.array([p*a*b + (1-p)*(1-a)*(1-b), p*a*(1-b) + (1-p)*(1-a)*b, p*(1-a)*b + (1-p)*a*(1-b), p*(1-a)*(1-b) + (1-p)*a*b])
+    one, two = cells[0] + cells[1], cells[0] + cells[2]
+    chance = one*two + (1-one)*(1-two)
+    true = (cells[0] + cells[3] - chance)/(1 - chance)
+    for _ in range(150):
+        drawn = rng.choice(4, n, p=cells)
+        got = agreement(votes(drawn < 2, drawn % 2 == 0)).pairs.iloc[0]
+        hits += got["kappa_low"] <= true <= got["kappa_high"]
+    assert .9 <= hits/150 <= .99
+
+
+def test_answers_to_one_question_count_as_one():
+    a, b = [True, False]*20, [True, False]*15 + [False, True]*5
+    ids = [f"q{i}" for i in range(40)]
+    apart, together = agreement(votes(a, b)).pairs.iloc[0], agreement(votes(a*9, b*9, id=ids*9)).pairs.iloc[0]
+    assert together["n"] == 360 and together["kappa"] == pytest.approx(apart["kappa"])
+    for end in ("kappa_low", "kappa_high"): assert together[end] == pytest.approx(apart[end])
+
+
+def test_disagreements_are_shown_and_escaped(tmp_path):
+    t = table(("<script>alert(1)</script> not Rome", "Rome"), ("Paris", "Paris"), ("I don't know", "Rome"), ("", "Rome"))
+    t = t.assign(id=list("abcd"), example=range(4), sample=0).set_index(pd.Index([5]*4))
+    mark(tmp_path / "hand.jsonl", t, 1, correct=False)
+    got = agreement(judge(t, ["auto", "paper"], hand=tmp_path / "hand.jsonl"))
+    pairs = [["auto", "paper", 2], ["auto", "hand", 1], ["paper", "hand", 1]]
+    assert got.pairs[["first", "second", "n"]].values.tolist() == pairs and got.rows["id"].tolist() == list("abcd")
+    assert "<script>" not in got._repr_html_() and "&lt;script&gt;" in got._repr_html_()
+    assert "4 answers on which they differ" in repr(got)
+    with pytest.raises(ValueError, match="have 0 judges"): agreement(judge(t))
 
 
 # Marks by hand
