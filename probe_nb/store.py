@@ -139,7 +139,7 @@ def write_block(part:Part, # with its folder
 def _checked(file:Path, start:int, size:int) -> bytes:
     "Bytes whose checksum stands behind them; what is lost or damaged is named."
     try:
-        with file.open("rb") as io:
+        with file.open("rb", buffering=0) as io:
             io.seek(start)
             data = io.read(size)
     except FileNotFoundError: raise ValueError(f"{file} is lost: run the same extract again, it reads that block anew") from None
@@ -200,7 +200,7 @@ def create(part:Part, # what is to be stored
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         ds, checked = xr.Dataset(data, coords, dict(part.grid.attrs, dtype=part.kind)), dict(compressors=[Crc32cCodec()])
-        ds.to_zarr(new, mode="w", consolidated=False, zarr_format=3, encoding={v: checked for v in data})
+        ds.to_zarr(new, mode="w", consolidated=False, zarr_format=3, encoding={v: checked for v in ds.variables})
         group = zarr.open_group(new)
         b, w = part.block, part.width
         group.create_array("acts", shape=(n, p, l, w), dtype=part.raw, chunks=(b, 1, 1, w), shards=(b, p, l, w), fill_value=0,
@@ -225,7 +225,7 @@ def _open_part(folder:Path) -> Part:
     try:
         labels = {n: np.asarray(v[:]) for n, v in zarr.open_group(folder, mode="r").arrays() if n in _LABELS}
         if _sum(*(labels[n] for n in _LABELS)) != told["labels"]: raise ValueError("their checksum differs")
-    except (ValueError, TypeError, KeyError, OSError) as e:
+    except Exception as e:  # whatever the library stumbles over
         raise ValueError(f"the labels of {folder} are damaged ({str(e).splitlines()[0]}): {why}") from None
     own = {n: labels[n] for n in ("example", "key", "start", "stop")}
     grid = Grid(**own, **{n: told[n] for n in ("position", "pool", "layer", "attrs")})
