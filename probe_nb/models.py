@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .sites import _has_matrix, _parts, _same, _Stop, _watch, find_blocks, find_sites  # noqa: F401
+from .sites import _has_matrix, _parts, _runs, _same, _Stop, _watch, find_blocks, find_sites  # noqa: F401
 
 # %% ../nbs/01_models.ipynb #0b7dc53a
 Progress = Callable | bool | None
@@ -36,15 +36,6 @@ def track(items:Iterable, # what to walk through
     return tqdm(items, total=total, desc=desc, delay=1, leave=False)
 
 # %% ../nbs/01_models.ipynb #725b97b8
-def _runs(numbers) -> str:
-    '0, 1, 2, 5 as "0-2, 5".'
-    runs = []
-    for i in sorted(numbers):
-        if runs and runs[-1][1] == i - 1: runs[-1][1] = i
-        else: runs.append([i, i])
-    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in runs)
-
-# %% ../nbs/01_models.ipynb #74c8413d
 _SMALL = 512  # features; below, one thread of a CPU is faster than several
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ class LM:
                 f"{str(self.model.dtype).removeprefix('torch.')} on {self.device} · sites {', '.join(self.sites)}"
                 + "".join(f" · {s} in layers {_runs(at)} only" for s, at in self.sites.items() if len(at) < self.n_layers))
 
-# %% ../nbs/01_models.ipynb #a2018980
+# %% ../nbs/01_models.ipynb #75ea117a
 @dataclass(frozen=True)
 class Check:
     "What `check_lm` found."
@@ -132,7 +123,7 @@ class Check:
                           f"| compared | holds | largest error (of {self.limit:.1e}) | at |", "|---|---|---|---|", *rows, "",
                           *(f"- {n}" for n in self.notes)])
 
-# %% ../nbs/01_models.ipynb #e79a6e49
+# %% ../nbs/01_models.ipynb #a2018980
 _TEXT = "Where was the old lighthouse built, and who had lived in it before the storm came?"
 
 def _ids(lm) -> list[int]:
@@ -161,7 +152,7 @@ def _off(a, b) -> float:
     e = ((a - b).norm(dim=-1)/size.clamp(min=max(1e-2*size.median().item(), 1e-30))).nan_to_num(torch.inf)
     return (e.median() if half else e.max()).item()
 
-# %% ../nbs/01_models.ipynb #c5c71844
+# %% ../nbs/01_models.ipynb #e79a6e49
 def _against_library(resid, own, start, norms) -> dict:
     "Errors of `resid` against the library's hidden states: the first may be the embedding, the last is after the norm."
     shift, last = int(_same(own[0], start)), len(resid) - 1
@@ -188,7 +179,7 @@ def _extras(lm, layer, added, after, norms) -> list[str]:
     if any(_same(g + v, after) for g in changed for v in (sum(added), added[-1])): more.append("a norm in place of resid")
     return more
 
-# %% ../nbs/01_models.ipynb #f34f19fe
+# %% ../nbs/01_models.ipynb #c5c71844
 def _increments(lm, heard, start, seen, limit) -> tuple[dict, list]:
     "Errors of the increments where the block is made so that they add up, or where they do; and a note of the rest."
     errors, other = {}, {}
@@ -205,7 +196,7 @@ def _increments(lm, heard, start, seen, limit) -> tuple[dict, list]:
         else: errors["resid", i] = e
     return errors, [f"layers {_runs(at)} add more than attn_out and mlp_out: their blocks hold {w}" for w, at in other.items()]
 
-# %% ../nbs/01_models.ipynb #8e970e98
+# %% ../nbs/01_models.ipynb #f34f19fe
 def _limit(model, kind) -> float:
     "The largest error that is rounding, for a model that gives `kind`; Mamba adds up in float32 what it computes in less."
     packed = getattr(model, "is_quantized", False)
@@ -229,7 +220,7 @@ def _compare(lm, ids) -> tuple[dict, list, float]:
         errors[what] = {at: _off(v[1], one[at][0][:len(v[1])]) for at, v in got.items()}
     return errors, notes + more, limit
 
-# %% ../nbs/01_models.ipynb #04875f6e
+# %% ../nbs/01_models.ipynb #8e970e98
 def check_lm(lm:LM # the model
             ) -> Check: # what holds; its `faults` are empty when all does
     "Does every site hold what its name says, alone, in a batch, and padded on either side?"
@@ -241,14 +232,14 @@ def check_lm(lm:LM # the model
                              f"({type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''})") from e
     return Check(lm.name, limit, errors, tuple(notes))
 
-# %% ../nbs/01_models.ipynb #614e38ed
+# %% ../nbs/01_models.ipynb #47d09d50
 DEMO = Path(__file__).parent/"demo" if "__file__" in globals() else Path("../probe_nb/demo").resolve()
 
 def pick_device() -> str: # "cuda", "mps" or "cpu"
     "The fastest device of this machine."
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/01_models.ipynb #4243d3ea
+# %% ../nbs/01_models.ipynb #2844a2e5
 def _weights_hash(folder:Path) -> str:
     "Twelve hex digits that change when the weights do: of their names, sizes and first and last 64 kB."
     h = hashlib.sha256()
@@ -279,7 +270,7 @@ def _check_reachable(name, revision):
         raise FileNotFoundError(f"no model {name!r}: it is not \"demo\", not a folder here, not in the cache, and {why} "
                                 f"({type(e).__name__}); check the spelling or give a local folder") from None
 
-# %% ../nbs/01_models.ipynb #47d09d50
+# %% ../nbs/01_models.ipynb #74c4cabd
 def _source(name:str, revision:str|None) -> str:
     "The folder or hub id that `name` means, once it is known that there is something there."
     if name == "demo": return str(DEMO)
@@ -290,7 +281,7 @@ def _source(name:str, revision:str|None) -> str:
     _check_reachable(name, revision)
     return name
 
-# %% ../nbs/01_models.ipynb #2844a2e5
+# %% ../nbs/01_models.ipynb #62e83953
 @contextmanager
 def _quiet(on:bool):
     "Without the library's loading bar, which for a small model is only a flicker."
@@ -311,14 +302,22 @@ def _load(what, source, cls, **kw):
         why = str(e).strip().splitlines()[0].rstrip(": ")
         raise ValueError(f"no {what} could be read from {source!r}: {why}{hint}") from None
 
-# %% ../nbs/01_models.ipynb #74c4cabd
+def _read_tokenizer(source, **kw):
+    "The tokenizer at `source`; where there is none the library may make one that knows no words."
+    from transformers import AutoTokenizer
+    tok = _load("tokenizer", source, AutoTokenizer, **kw)
+    if len(tok) >= 16: return tok
+    raise ValueError(f"no tokenizer could be read from {source!r}: what is there knows {len(tok)} tokens; "
+                     "give one: load_lm(model, tokenizer=folder)")
+
+# %% ../nbs/01_models.ipynb #3c928854
 def known_revision(name:str # what `load_lm` takes
                   ) -> str: # twelve hex digits of its weights; "" for a model of the hub
     "What can be said of a model's weights without loading them: of the embedded model and of folders."
     folder = DEMO if name == "demo" else Path(name).expanduser()
     return _weights_hash(folder) if folder.is_dir() else ""
 
-# %% ../nbs/01_models.ipynb #62e83953
+# %% ../nbs/01_models.ipynb #6e7ccd54
 def _load_model(source, **kw) -> nn.Module:
     "The causal language model at `source`, or, of one that also sees or hears, the whole."
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -349,7 +348,7 @@ def _checked(lm, check) -> LM:
     raise ValueError(f"{lm.name} fails its check ({'; '.join(found.faults)}; rounding is at most {found.limit:.1e}): "
                      "what is read from it could be wrong; load_lm(…, check=False) loads it, check_lm(lm) tells more")
 
-# %% ../nbs/01_models.ipynb #3c928854
+# %% ../nbs/01_models.ipynb #917c4f79
 def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, or a model in memory
             tokenizer:object=None, # a tokenizer, its folder or id; needed with a model in memory, else the model's own
             revision:str|None=None, # commit, tag or branch on the hub
@@ -360,23 +359,21 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
             check:bool=True # prove it with `check_lm`, and refuse a model that fails
            ) -> LM: # ready to answer and to be listened to
     "Load a causal language model, find its blocks and sites, and check them."
-    from transformers import AutoTokenizer
     if isinstance(model, nn.Module): return _checked(_wrap(model, tokenizer, trust_remote_code), check)
     source, device = _source(str(model), revision), device or pick_device()
     if dtype == "auto" and device == "cpu" and not quantization: dtype = torch.float32
     kw, placed = dict(revision=revision, trust_remote_code=trust_remote_code), _placement(device, quantization)
-    if tokenizer is None or isinstance(tokenizer, str): tokenizer = _load("tokenizer", tokenizer or source, AutoTokenizer, **kw)
+    if tokenizer is None or isinstance(tokenizer, str): tokenizer = _read_tokenizer(tokenizer or source, **kw)
     lm = _load_model(source, dtype=dtype, **kw, **placed)
     if not placed and not getattr(lm, "is_quantized", False): lm.to(device)
     found = getattr(lm.config, "_commit_hash", None) or _values_hash(lm)
     return _checked(LM(lm.eval(), tokenizer, str(model), found, find_sites(lm)), check)
 
-# %% ../nbs/01_models.ipynb #6e7ccd54
+# %% ../nbs/01_models.ipynb #62a9baa6
 def _wrap(model, tokenizer, trust_remote_code) -> LM:
     "An `LM` of objects in memory."
-    from transformers import AutoTokenizer
     if tokenizer is None:
         raise ValueError(f"a model in memory ({type(model).__name__}) needs its tokenizer: load_lm(model, tokenizer)")
-    if isinstance(tokenizer, str): tokenizer = _load("tokenizer", tokenizer, AutoTokenizer, trust_remote_code=trust_remote_code)
+    if isinstance(tokenizer, str): tokenizer = _read_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return LM(model, tokenizer, "demo" if name == str(DEMO) else name, _values_hash(model), find_sites(model))

@@ -129,3 +129,12 @@ def find_sites(model:nn.Module # any causal language model
     found = {i: p for k in kinds.values() for p in [_places(blocks[k[0]], seen, heads)] for i in k}
     sites = {s: {i: found[i][s] for i in sorted(found) if s in found[i]} for s in SITES}
     return {s: at for s, at in sites.items() if at}
+
+# %% ../nbs/00_sites.ipynb #c3c5b5b7
+def _runs(numbers) -> str:
+    '0, 1, 2, 5 as "0-2, 5".'
+    runs = []
+    for i in sorted(numbers):
+        if runs and runs[-1][1] == i - 1: runs[-1][1] = i
+        else: runs.append([i, i])
+    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in runs)

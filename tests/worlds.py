@@ -21,7 +21,8 @@ OWN |= dict(granite=dict(residual_multiplier=.22), gptj=dict(n_embd=32, n_layer=
             qwen3_next=dict(num_hidden_layers=4, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, head_dim=8,
                             shared_expert_intermediate_size=16, linear_num_key_heads=2, linear_num_value_heads=4,
                             linear_key_head_dim=8, linear_value_head_dim=8),
-            jamba=dict(num_hidden_layers=8, num_experts=4, num_experts_per_tok=2, mamba_d_state=4, mamba_dt_rank=4))
+            jamba=dict(num_hidden_layers=8, num_experts=4, num_experts_per_tok=2, mamba_d_state=4, mamba_dt_rank=4,
+                       use_mamba_kernels=False))
 KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "gpt_neox", "opt", "falcon",
          "bloom", "mixtral", "qwen3_moe", "gpt_oss", "mamba"]
 EXTRA = ["granite", "cohere", "stablelm", "mpt", "gptj", "deepseek_v3", "qwen3_next", "jamba", "gemma4_text", "gemma3n_text"]
