@@ -25,6 +25,7 @@ character star""".split())
 _ROLES = frozenset("""\
 actor actress author writer novelist poet director singer songwriter composer inventor scientist physicist chemist painter
 artist sculptor musician politician explorer playwright philosopher player comedian architect engineer filmmaker""".split())
+_DULL = _SMALL | _ROLES
 _PEOPLES = frozenset("""\
 american british english scottish irish welsh french german italian spanish portuguese dutch belgian swiss austrian swedish
 norwegian danish finnish russian polish czech hungarian greek turkish romanian ukrainian canadian australian mexican
@@ -51,7 +52,7 @@ def _kind(question:str) -> str:
 
 def _stems(text:str) -> set[str]:
     "Its words, without endings and without small words."
-    words = [w for w in re.findall(r"\w[\w'’]+", text.lower()) if w not in _SMALL | _ROLES]
+    words = [w for w in re.findall(r"\w[\w'’]+", text.lower()) if w not in _DULL]
     return {re.sub(r"(?:ies|y)$", "i", re.sub(r"(?:['’]s|es|s|ed|ing)$", "", w)) for w in words}
 
 # %% ../nbs/03_phrases.ipynb #18e7bf67
@@ -80,7 +81,7 @@ def _names(text:str) -> list[tuple[int, int]]:
     runs, links, last = [], 9, 0  # links: small words since the last capital; 9: no run is open
     for w in _WORD.finditer(text):
         near = text[last:w.start()] in (" ", "\u00a0") and not re.search(r"['’]s?$", text[max(0, last - 2):last])
-        small = re.fullmatch(_MONTH, w[0]) or w[0].lower() in _SMALL | _ROLES and _starts(text, w.start())
+        small = re.fullmatch(_MONTH, w[0]) or w[0].lower() in _DULL and _starts(text, w.start())
         big = w[0][0].isupper() and not small
         if near and links < 3 and (big or w[0][0].isdigit() and not links): runs[-1], links = (runs[-1][0], w.end()), 0
         elif near and links < 2 and w[0] in _LINKS: links += 1

@@ -176,7 +176,11 @@ def positions(ans:pd.DataFrame, # answers with their spans
     p, m = (ans[c].map(len).to_numpy(float) for c in ("prompt_ids", "answer_ids"))
     s, e = (ans[c].to_numpy(float, na_value=np.nan) for c in ("span_start", "span_stop"))
     said = _texts(lm, ans, [r for r in rules if r.reads])
-    return pd.concat([_place(r, ans["example"].to_numpy(), p, m, s, e, said) for r in rules], ignore_index=True)
+    places = np.concatenate([_place(r, p, m, s, e, said) for r in rules], 1) if rules else np.zeros((2, 0))
+    each = lambda what: pd.Series([what(r) for r in rules for _ in p], dtype=object)
+    start, stop = (pd.arrays.IntegerArray(np.nan_to_num(o).astype(np.int64), np.isnan(o)) for o in places)
+    return pd.DataFrame(dict(example=np.tile(ans["example"].to_numpy(), len(rules)), position=each(lambda r: r.label),
+                             start=start, stop=stop, pool=each(lambda r: r.pool)))
 
 # %% ../nbs/06_positions.ipynb #04875f6e
 def _rule(r:str|Rule) -> Rule:
@@ -202,17 +206,12 @@ def _texts(lm, ans, readers:list[Rule]) -> list|None:
         return text[:ranges[n - 1, 1] if n else 0], ranges  # without the end token's own letters
     return [read([int(i) for i in ids]) for ids in ans["answer_ids"]]
 
-def _place(rule:Rule, example, p, m, s, e, said) -> pd.DataFrame:
-    "One rule's rows; outside the answer, its last prompt token excepted, is missing."
+def _place(rule:Rule, p, m, s, e, said) -> np.ndarray: # [start or stop, example], NaN where missing
+    "Where one rule points; outside the answer, the prompt's last token excepted, is missing."
     found = rule.find(p, m, s, e, *([said] if rule.reads else []))
     start, stop = (np.broadcast_to(np.asarray(o, float), p.shape) for o in found)
     ok = (start >= p - 1) & (stop <= p + m) & (start < stop)
-    if rule.pool == "first": stop = start + 1
-    as_int = lambda v: pd.array(np.where(ok, v, 0).astype(np.int64), dtype="Int64")
-    label = pd.Series([rule.label]*len(p), dtype=object)
-    out = pd.DataFrame(dict(example=example, position=label, start=as_int(start), stop=as_int(stop), pool=rule.pool))
-    out.loc[~ok, ["start", "stop"]] = pd.NA
-    return out
+    return np.where(ok, [start, start + 1 if rule.pool == "first" else stop], np.nan)
 
 # %% ../nbs/06_positions.ipynb #47d09d50
 class TokenTable(pd.DataFrame):
@@ -244,11 +243,12 @@ def token_table(lm:LM, # the model that gave the answers
         raise KeyError(f"no example {foreign[0]!r} among the answers: they have {ans['example'].min()} to {ans['example'].max()}")
     labels, rows = list(dict.fromkeys(pos["position"])), ans.set_index("example").loc[wanted]
     pieces, out = Pieces(lm.tokenizer), {}
-    places = {i: g.set_index("position") for i, g in pos[pos["example"].isin(wanted)].groupby("example")}
+    there = pos[pos["example"].isin(wanted) & pos["start"].notna()]
+    at = dict(zip(zip(there["example"], there["position"]), zip(there["start"], there["stop"])))
     for i, row in zip(wanted, rows.to_dict("records")):
         text, ranges = pieces.ranges([int(t) for t in (*row["prompt_ids"], *row["answer_ids"])])
-        told = lambda a, b, text=text, ranges=ranges: None if pd.isna(a) else text[ranges[int(a), 0]:ranges[int(b) - 1, 1]]
-        out[i] = [told(*places[i].loc[c, ["start", "stop"]]) for c in labels]
+        said = {c: text[ranges[a, 0]:ranges[b - 1, 1]] for c in labels for a, b in [at.get((i, c), (0, 0))] if b}
+        out[i] = [said.get(c) for c in labels]
     return TokenTable(pd.DataFrame.from_dict(out, orient="index", columns=labels, dtype=object).rename_axis("example"))
 
 # %% ../nbs/06_positions.ipynb #6e7ccd54
