@@ -225,6 +225,18 @@ def test_kept_ids_end_with_the_token_that_completes_the_stop(name, text, junk, d
         assert any(shown[first][len(kept):].startswith(s) for s in stops)
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_stop_is_seen_within_characters_that_are_many_tokens(name):
+    "Byte by byte, where a look at the last tokens alone shows nothing but broken characters."
+    tok = TOKENIZERS[name]
+    ids = tok("東京都です 👍🏽👍🏽 naïve", add_special_tokens=False)["input_ids"]
+    shown = [tok.decode(ids[:n], skip_special_tokens=True) for n in range(len(ids) + 1)]
+    for stop in {shown[-1][i:j] for i in range(len(shown[-1])) for j in range(i + 1, i + 3)} - {"\ufffd"}:
+        stopped = answers._Stopped(tok, [stop], 0, 1)
+        for n in range(1, len(ids) + 1): stopped(torch.tensor([ids[:n]]), None)
+        assert stopped.at == [next(n for n, t in enumerate(shown) if stop in t)], stop
+
+
 def test_answers_end_before_the_stop(lm):
     "Wherever it falls: the ids are the free answer's up to the token that completes it, their probabilities the same."
     free = answer(lm, QS, n_samples=2, max_new_tokens=30, progress=False)
