@@ -71,12 +71,13 @@ def _answers(rng: np.random.Generator, n: int, groups: int, alike: float, wrong:
 _MASSIVE = 300.  # a massive feature's size; others have a standard deviation of about 1
 
 def _bases(rng: np.random.Generator, layers: int, features: int, massive: int, spectrum: float):
-    "Which features are massive; Q's signs and √λ as one array [layer, k]; the direction u of white noise [k]."
+    "Which features are massive and their values; Q's signs and √λ as one array [layer, k]; the direction u of white noise [k]."
     big = np.sort(rng.choice(features, massive, replace=False))
     root = np.arange(1, features - massive + 1) ** (-spectrum / 2)
     root *= np.sqrt(len(root) / (root**2).sum())
     u = rng.normal(size=len(root)) * root
-    return big, rng.choice([-1, 1], (layers, len(root))) * root, u / np.linalg.norm(u)
+    high = _MASSIVE * rng.choice([-1, 1], massive)
+    return big, high, rng.choice([-1, 1], (layers, len(root))) * root, u / np.linalg.norm(u)
 
 def _spread_out(inner: np.ndarray, big: np.ndarray, features: int) -> np.ndarray: # [..., feature]
     "Q's cosine transform, with room for the massive features."
@@ -87,9 +88,9 @@ def _spread_out(inner: np.ndarray, big: np.ndarray, features: int) -> np.ndarray
 # %% ../nbs/13_simulate.ipynb #e79a6e49
 def _position(rng: np.random.Generator, distance: np.ndarray, ans: pd.DataFrame, bases, alike: float, near: float):
     "Activations of one position, a layer after the other: [example, feature]; distance [layer]."
-    big, roots, u = bases
+    big, high, roots, u = bases
     g, side = ans["group"].str[1:].astype(int).to_numpy(), np.where(ans["truth"], .5, -.5)[:, None]
-    high, white = _MASSIVE * rng.choice([-1, 1], len(big)), lambda rows: rng.standard_normal((rows, len(u)), np.float32)
+    white = lambda rows: rng.standard_normal((rows, len(u)), np.float32)
     z = None
     for l, root in enumerate(roots):
         new = (1 - alike)**.5 * white(len(g)) + (alike**.5 * white(g.max() + 1)[g] if alike else 0)
@@ -154,7 +155,7 @@ def planted(
 # %% ../nbs/13_simulate.ipynb #04875f6e
 def _label(X: np.ndarray, ans: pd.DataFrame, plan: xr.DataArray, bases) -> xr.DataArray:
     "Named axes, and the truth beside them."
-    big, roots, u = bases
+    big, high, roots, u = bases
     coords = {"example": ans["example"].to_numpy(), "position": plan["position"].values, "layer": plan["layer"].values}
     truth = {"truth": (("layer", "position"), plan.values),
              "direction": (("layer", "feature"), _spread_out(np.sign(roots) / np.abs(roots) * u, big, X.shape[3]))}
