@@ -211,7 +211,9 @@ class Estimate:
     seconds: float|None = None # from one batch of at most 512 tokens that was timed
 
     def _repr_markdown_(self):
-        lasts = f" · about {pd.Timedelta(seconds=round(self.seconds + .5))} (one small batch was timed)" if self.seconds else ""
+        t = self.seconds
+        spell = lambda t: f"{t:.1f} s" if t < 90 else f"{t/60:.0f} min" if t < 5400 else f"{t/3600:.1f} h"
+        lasts = "" if t is None else f" · about {spell(t)} (one small batch was timed)"
         size = lambda b: f"{b/1e9:.2f} GB" if b >= 1e8 else f"{b/1e6:.1f} MB"
         return (f"**{self.rows}** answers, {self.tokens} tokens, {self.computed} computed{lasts} · "
                 f"{size(self.disk)} on disk · {size(self.memory)} in memory")

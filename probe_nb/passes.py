@@ -56,19 +56,23 @@ def listening(lm:LM, # the model
         for h in hooks: h.remove()
 
 # %% ../nbs/04_passes.ipynb #74c8413d
+def _put(a, device) -> torch.Tensor|None:
+    "`a` on the device, without waiting for what the device is at."
+    if a is None: return None
+    t = torch.as_tensor(a)
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
+
 def _pad(rows:list[list[int]], lm, left=False) -> tuple[torch.Tensor, torch.Tensor]:
     "Ids and mask [row, token]."
     n, pad = max(1, *map(len, rows)), lm.tokenizer.pad_token_id or 0
     fill = lambda r, one, other: [other]*(n - len(r)) + one if left else one + [other]*(n - len(r))
-    put = lambda x: torch.tensor(x, device=lm.device)
-    return put([fill(r, r, pad) for r in rows]), put([fill(r, [1]*len(r), 0) for r in rows])
+    return _put([fill(r, r, pad) for r in rows], lm.device), _put([fill(r, [1]*len(r), 0) for r in rows], lm.device)
 
 def _hear(lm, site, layers, start, stop, pool, n_rows, row=None, **inputs) -> torch.Tensor:
     "One forward pass; [row, position, layer, feature] on the device of its last value."
     kept, where = {}, {}
-    put = lambda a, device: None if a is None else torch.as_tensor(a, device=device)
     def keep(i, v):
-        if v.device not in where: where[v.device] = [put(a, v.device) for a in (start, stop, row)]
+        if v.device not in where: where[v.device] = [_put(a, v.device) for a in (start, stop, row)]
         a, b, of = where[v.device]
         kept[i] = gather(v.reshape(n_rows, -1, v.shape[-1]) if v.ndim < 3 else v.flatten(2), a, b, pool, of)
     with lm.reading() as model, listening(lm, site, layers, keep): model(**inputs)
@@ -113,18 +117,19 @@ def read_shared(lm:LM, # the model
     at = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if takes else {}
     first = _hear(lm, site, layers, shift(start, inside, widest - n), shift(stop, inside, widest - n), pool, len(own), of,
                   input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **at)
-    cache.reorder_cache(torch.as_tensor(of, device=lm.device))
+    cache.reorder_cache(_put(of, lm.device))
     ids, more = _pad(answers, lm)
-    at = {"position_ids": torch.as_tensor(n, device=lm.device) + torch.arange(ids.shape[1], device=lm.device)} if takes else {}
+    at = {"position_ids": _put(n, lm.device) + torch.arange(ids.shape[1], device=lm.device)} if takes else {}
+    mask = torch.cat([mask[_put(of, lm.device)], more], 1)
     second = _hear(lm, site, layers, shift(start, ~inside, -n), shift(stop, ~inside, -n), pool, len(answers),
-                   input_ids=ids, attention_mask=torch.cat([mask[of], more], 1), past_key_values=cache, use_cache=True, **at)
-    return torch.where(torch.as_tensor(inside, device=second.device)[..., None, None], first.to(second.device), second)
+                   input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **at)
+    return torch.where(_put(inside, second.device)[..., None, None], first.to(second.device), second)
 
 # %% ../nbs/04_passes.ipynb #8e970e98
 def can_share(lm, site, layers, ids:list[int]) -> bool:
     "Do two passes give what one gives?"
-    ids = (ids*32)[:32]
-    prompts, answers = [ids[:20], ids[4:20], ids[:20]], [ids[20:26], ids[20:32], ids[24:28]]
+    ids = (ids*12)[:12]
+    prompts, answers = [ids[:8], ids[2:8], ids[:8]], [ids[8:10], ids[8:], ids[9:]]
     start = np.array([[len(p) - 1, len(p) + len(a) - 1] for p, a in zip(prompts, answers)])
     try: a = read_shared(lm, prompts, answers, start, start + 1, ["first"]*2, site, layers).float()
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, RuntimeError, NotImplementedError): return False
