@@ -1,0 +1,129 @@
+"A frozen probe scores as the one it was made from, says what it is, needs no torch, and a damaged file is named."
+import json
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from probe_nb.frozen import Probe, freeze, groups_hash, load_probe
+from probe_nb.kinds import LDAProbe, MassMeanProbe, RidgeProbe
+from probe_nb.probes import LogisticProbe
+
+
+def data(n=200, d=6, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.random(n) < .5
+    X = rng.normal(size=(n, d)) * 3 + 10
+    X[:, 1] += 3 * y
+    return X, y
+
+
+ESTIMATORS = [LogisticProbe(C=.1), LogisticProbe(scale=True), RidgeProbe(), MassMeanProbe(), LDAProbe(), LogisticRegression()]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+@pytest.mark.parametrize("calibration", [None, "sigmoid", "isotonic"])
+def test_frozen_and_saved_it_scores_the_same(estimator, calibration, tmp_path):
+    X, y = data()
+    estimator.fit(X[:100], y[:100])
+    scores = estimator.decision_function(X)
+    held = dict(held_out=(scores[100:], y[100:]), calibration=calibration) if calibration else {}
+    probe = freeze(estimator, layer=3, site="resid", notes={"why": "a test"}, **held)
+    again = load_probe(probe.save(tmp_path / "p.safetensors"))
+    for p in (probe, again):
+        np.testing.assert_allclose(p.score(X), scores, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(p.score(X.reshape(2, 100, 6)), scores.reshape(2, 100), rtol=1e-9, atol=1e-9)
+        assert (p.layer, p.site, p.notes) == (3, "resid", {"why": "a test"})
+    assert (again.predict_proba(X) == probe.predict_proba(X)).all() and (again.predict(X) == probe.predict(X)).all()
+    chances = probe.predict_proba(X)
+    np.testing.assert_allclose(chances.sum(-1), 1)
+    assert (np.diff(chances[np.argsort(scores), 1]) >= 0).all()
+    if not calibration: np.testing.assert_allclose(chances[:, 1], 1 / (1 + np.exp(-scores)), atol=1e-12)
+    with pytest.raises(FrozenInstanceError): probe.layer = 4
+
+
+def test_a_standardiser_comes_along():
+    X, y = data()
+    scaler = StandardScaler().fit(X)
+    inner = LogisticRegression().fit(scaler.transform(X), y)
+    probe = freeze(inner, mean=scaler.mean_, scale=scaler.scale_)
+    np.testing.assert_allclose(probe.score(X), inner.decision_function(scaler.transform(X)))
+
+
+def test_platt_is_the_regression_of_the_labels_on_the_scores():
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=20_000) * 4 + 1
+    y = rng.random(20_000) < 1 / (1 + np.exp(-(.5 * s - 1)))
+    X, labels = data()
+    probe = freeze(LogisticProbe().fit(X, labels), held_out=(s, y))
+    assert probe.slope == pytest.approx(.5, abs=.03) and probe.offset == pytest.approx(-1, abs=.06)
+    theirs = LogisticRegression(C=1e8).fit(s[:, None], y)
+    assert probe.slope == pytest.approx(theirs.coef_[0, 0], rel=.01) and probe.threshold == pytest.approx(2, abs=.15)
+
+
+def test_the_threshold_keeps_its_word():
+    rng = np.random.default_rng(1)
+    y = rng.random(500) < .5
+    s = rng.normal(size=500) + y
+    X, labels = data()
+    for share in (.01, .05, .2):
+        probe = freeze(LogisticProbe().fit(X, labels), held_out=(s, y), false_positives=share)
+        assert (s[~y] > probe.threshold).mean() <= share and f"at most {share:g} of" in probe.threshold_rule
+    perfect = freeze(LogisticProbe().fit(X, labels), held_out=(np.where(y, 5., -5.), y))
+    assert np.isfinite([perfect.slope, perfect.offset]).all() and abs(perfect.threshold) < 1
+
+
+def test_scoring_needs_no_torch(tmp_path):
+    X, y = data()
+    probe = freeze(LogisticProbe().fit(X, y), held_out=(X[:, 1], y), calibration="isotonic")
+    path = probe.save(tmp_path / "p.safetensors")
+    code = ("import sys, numpy as np\nfrom probe_nb.frozen import load_probe\n"
+            f"p = load_probe({str(path)!r})\nprint(p.score(np.full((1, 6), 9.))[0].item(), p.predict_proba(np.ones((1, 6))))\n"
+            "assert not {'torch', 'sklearn', 'scipy', 'pandas', 'transformers'} & set(sys.modules), 'heavy'")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert float(told.stdout.split()[0]) == pytest.approx(probe.score(np.full((1, 6), 9.))[0])
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path):
+    X, y = data()
+    probe = freeze(LogisticProbe().fit(X, y))
+    path, beside = tmp_path / "p.safetensors", tmp_path / "p.json"
+    with pytest.raises(FileNotFoundError, match="p.safetensors' is missing"): load_probe(path)
+    with pytest.raises(ValueError, match="ends in .safetensors"): probe.save(tmp_path / "p.pkl")
+    def fresh():
+        probe.save(path)
+        return path.read_bytes(), json.loads(beside.read_text())
+    raw, facts = fresh()
+    assert not list(tmp_path.glob("*.part"))
+    for k in (0, 9, len(raw) // 2, len(raw) - 1):  # any byte
+        path.write_bytes(raw[:k] + bytes([raw[k] ^ 1]) + raw[k + 1:])
+        with pytest.raises(ValueError, match="p.safetensors' is damaged"): load_probe(path)
+    path.write_bytes(raw[:40])
+    with pytest.raises(ValueError, match="p.safetensors' is damaged"): load_probe(path)
+    for text, says in [("{", "p.json' is damaged"), ("", "p.json' is damaged"), ("[1]", "p.json' is no probe"),
+                       ('{"format": "other"}', "p.json' is no probe"), (json.dumps(facts | {"colour": "red"}), "p.safetensors' is no probe")]:  # noqa: E501
+        fresh(); beside.write_text(text)
+        with pytest.raises(ValueError, match=says): load_probe(path)
+    fresh(); beside.unlink()
+    with pytest.raises(FileNotFoundError, match="p.json' is missing"): load_probe(path)
+
+
+def test_what_does_not_fit_is_said():
+    X, y = data()
+    fit = LogisticProbe().fit(X, y)
+    with pytest.raises(ValueError, match="X has 5 features, this probe reads 6"): freeze(fit).score(X[:, :5])
+    for change, kind, says in [(dict(colour=1), TypeError, "no field 'colour'"), (dict(false_positives=.1), ValueError, "held_out"),  # noqa: E501
+                               (dict(held_out=(X[:, 0], y), calibration="beta"), ValueError, "calibration='beta'"),
+                               (dict(held_out=(X[:, 0], y[:5])), ValueError, "200 scores and 5 labels"),
+                               (dict(held_out=(X[:, 0], y | True)), ValueError, "one kind")]:
+        with pytest.raises(kind, match=says): freeze(fit, **change)
+
+
+def test_groups_hash_is_of_the_set():
+    assert groups_hash(["b", "a", "a"]) == groups_hash(["a", "b"]) != groups_hash(["a"]) and len(groups_hash([1])) == 16
+    assert isinstance(freeze(LogisticProbe().fit(*data())), Probe)
