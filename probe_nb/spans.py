@@ -7,12 +7,12 @@ __all__ = ['EXTRACT', 'char_ranges', 'Pieces', 'find_spans', 'Coverage', 'covera
 
 # %% ../nbs/04_spans.ipynb #6526c3a4
 import html
-import importlib
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ class Pieces:
     def __init__(self,
                  tokenizer:object # the model's
                 ):
-        self.tokenizer, self.first, self.more = tokenizer, {}, {}
+        self.tokenizer, self.first, self.more, self.spelt = tokenizer, {}, {}, set()
 
     def ranges(self,
                ids:list[int] # an answer's token ids
@@ -65,41 +65,60 @@ class Pieces:
         "The text of `ids` and the characters that each token stands for."
         if (new := {*ids} - self.more.keys()): self._learn(sorted(new))
         text, pieces = _decode(self.tokenizer, [ids])[0], [self.first[i] for i in ids[:1]] + [self.more[i] for i in ids[1:]]
+        if b"".join(pieces) != text.encode() and not self.spelt.isdisjoint(ids): pieces = self._broken(ids, pieces)
         data = b"".join(pieces)
-        if data != text.encode(): return char_ranges(self.tokenizer, ids)
+        begins, whole = _begins(data)
+        if whole != text: return char_ranges(self.tokenizer, ids)
         n = np.array([len(p) for p in pieces], dtype=int)
-        stop = n.cumsum()
-        if len(data) == len(text): return text, np.stack([stop - n, stop], 1)
-        char = np.append(np.cumsum(np.frombuffer(data, np.uint8) & 0xC0 != 0x80) - 1, len(text))  # of each byte
+        stop, char = n.cumsum(), np.append(np.cumsum(begins) - 1, len(text))  # the character that each byte belongs to
         return text, np.stack([char[stop - n], np.where(n > 0, char[stop - 1] + 1, char[stop - n])], 1)
 
     def _learn(self, new:list[int]):
         "What each of `new` is at the beginning, and what after another token."
         one, two = (_decode(self.tokenizer, [[i]*k for i in new]) for k in (1, 2))
         for i, a, b in zip(new, one, two):
-            byte = _bytes(self.tokenizer, i) if "\ufffd" in b else None
-            self.first[i], self.more[i] = (a.encode(), b[len(a):].encode()) if byte is None else (byte, byte)
+            byte, spelt = _bytes(self.tokenizer.convert_ids_to_tokens(i) or "")
+            if byte is None or not spelt and "\ufffd" not in b: self.first[i], self.more[i] = a.encode(), b[len(a):].encode()
+            else: self.first[i] = self.more[i] = byte
+            if spelt: self.spelt.add(i)
+
+    def _broken(self, ids, pieces:list[bytes]) -> list[bytes]:
+        "`pieces` as SentencePiece's decoders show them: a run of spelt bytes that is no text is a replacement each."
+        out = []
+        for spelt, run in groupby(zip(ids, pieces), lambda o: o[0] in self.spelt):
+            run = [p for _, p in run]
+            out += ["\ufffd".encode()]*len(run) if spelt and "\ufffd" in b"".join(run).decode(errors="replace") else run
+        return out
 
 # %% ../nbs/04_spans.ipynb #fbe066a5
 _PLAIN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(b): b for b in _PLAIN} | {chr(256 + k): b for k, b in enumerate(sorted({*range(256)} - {*_PLAIN}))}
 
-def _bytes(tokenizer, i:int) -> bytes|None:
-    "The bytes of a token that is no whole character: written out as <0x..>, or in GPT-2's letters for bytes."
-    name = tokenizer.convert_ids_to_tokens(i)
-    if name is None: return None
-    if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", name): return bytes([int(name[3:5], 16)])
-    return bytes(_BYTES[c] for c in name) if name and all(c in _BYTES for c in name) else None
+def _bytes(name:str) -> tuple[bytes|None, bool]:
+    "The bytes that a token's name says: spelt out as <0x..> (True), or in GPT-2's letters for bytes."
+    if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", name): return bytes([int(name[3:5], 16)]), True
+    return (bytes(_BYTES[c] for c in name) if name and all(c in _BYTES for c in name) else None), False
+
+def _begins(data:bytes) -> tuple[np.ndarray, str]:
+    "Where characters begin, a flag for each byte, and the text; what is no text is replaced, as tokenizers do."
+    raw = np.frombuffer(data, np.uint8)
+    begins, at, parts, view = raw & 0xC0 != 0x80, 0, [], memoryview(data)
+    while at < len(data):
+        try: parts, at = [*parts, str(view[at:], "utf-8")], len(data)
+        except UnicodeDecodeError as e:
+            parts += [str(view[at:at + e.start], "utf-8"), "\ufffd"]
+            begins[at + e.start:at + e.end] = [True] + [False]*(e.end - e.start - 1)
+            at += e.end
+    return begins, "".join(parts)
 
 # %% ../nbs/04_spans.ipynb #712e9d7c
 Found = tuple[int, int, str]|str  # characters start, stop and "high" or "low"; or why there is none
 
 def _option(text:str, row) -> Found:
     "The first option or label that is not denied, behind \"the answer is\" where it says so: the one that `judge` takes."
-    norm, where = _normal(text)
-    labels = (_labels(row) or {}).items()
-    found = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm))
-    found = found if labels else _mentions(norm, row["options"])
+    (norm, where), labels = _normal(text), (_labels(row) or {}).items()
+    stems = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm))
+    found = stems if labels else _mentions(norm, row["options"])
     refers = next((m.end() for m in _REFERS.finditer(norm)), 0)
     behind = [f for f in found if f[0] >= refers] or found
     said = [f for f in behind if _standing(norm, *f[:2]) != "denied"]
@@ -155,11 +174,9 @@ def _extract(extractor:LM, rows:list[dict], progress) -> list[str|None]:
     unique = list(dict.fromkeys(texts))
     asked = pd.DataFrame(dict(id=[str(i) for i in range(len(unique))], question=unique, gold="?"))
     form = "auto" if getattr(extractor.tokenizer, "chat_template", None) else "{question}"
-    room = [len(ids) < _limit(extractor) for ids in encode_prompts(extractor, asked, form)]
-    asked = asked[room]
+    asked = asked[[len(ids) < _limit(extractor) for ids in encode_prompts(extractor, asked, form)]]
     said = answer(extractor, asked, prompt=form, max_new_tokens=50, progress=progress)["answer"] if len(asked) else []
-    told = dict(zip(asked["question"], said))
-    return [told.get(t) for t in texts]
+    return [*map(dict(zip(asked["question"], said)).get, texts)]
 
 def _extracted(text:str, row, said:str|None) -> Found:
     "Where the answer has what the extractor said."
@@ -238,8 +255,8 @@ class _Look:
 # %% ../nbs/04_spans.ipynb #7baf2d5e
 def _tidy(text:str, a:int, b:int) -> tuple[int, int]:
     "Without blanks at its ends, with the accents that belong to its last letter."
-    while a < b and text[a].isspace(): a += 1
-    while a < b and text[b - 1].isspace(): b -= 1
+    cut = text[a:b]
+    a, b = a + len(cut) - len(cut.lstrip()), b - len(cut) + len(cut.rstrip())
     while a < b < len(text) and unicodedata.category(text[b])[0] == "M": b += 1
     return a, b
 
@@ -347,7 +364,7 @@ def _with_spans(ans, found:list[dict]) -> pd.DataFrame:
         out[c] = pd.Series([r[c] for r in found], dtype=object, index=out.index)
     return out
 
-# %% ../nbs/04_spans.ipynb #0603fcaa
+# %% ../nbs/04_spans.ipynb #cb6d7214
 class Coverage(pd.DataFrame):
     "How many exact answers were found, and why the others were not; a frame that says so in a sentence."
     def _repr_html_(self):
@@ -367,9 +384,3 @@ def coverage(ans:pd.DataFrame # answers with their spans
     out.attrs["told"] = (f"{out['found'].sum()} of {len(ans)} answers ({out['found'].sum()/n:.0%}) have an exact answer, "
                          f"{out['high'].sum()} ({out['high'].sum()/n:.0%}) with high confidence.")
     return out
-
-# %% ../nbs/04_spans.ipynb #fa42adb5
-def __getattr__(name:str):
-    "Positions have a room of their own; here only until everything imports them from there."
-    if name not in ("positions", "Rule", "token", "pooled", "RULES"): raise AttributeError(f"probe_nb.spans has no {name!r}")
-    return getattr(importlib.import_module("probe_nb.positions"), name.replace("RULES", "PAPER"))

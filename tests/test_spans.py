@@ -1,4 +1,6 @@
 "The tokens pointed at are the exact answer, whatever made them and whatever the judge says; else missing, with a reason."
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,7 +71,8 @@ def test_pieces_say_what_decoding_every_prefix_says(name, t, data):
     if data.draw(st.booleans()): ids = data.draw(st.permutations(ids))[:12]
     whole, ranges = PIECES[name].ranges(ids)
     text, slow = char_ranges(tok, ids)
-    assert whole == text and (ranges == slow).all()
+    assert whole == text and (ranges[:, 0] >= slow[:, 0]).all()  # behind half a character, prefixes do not tell so exactly
+    if "\ufffd" not in text: assert (ranges == slow).all()
 
 
 @settings(max_examples=250)
@@ -148,6 +151,32 @@ def test_unknown_tokens_are_no_answer():
     assert tok.unk_token_id in ids
     got = find(frame([dict(answer_ids=ids)]), lambda t, r: (0, len(t)), lm=LMS["wordpiece"]).iloc[0]
     assert pd.isna(got["span_start"]) and "do not spell" in got["span_reason"]
+
+
+class Strange:
+    "A tokenizer whose text is more than its tokens' texts one after another."
+    all_special_ids, eos_token_id, pad_token_id, unk_token_id = [], None, None, None
+    def __init__(self, join): self.join = join
+    def batch_decode(self, rows, **_): return [self.join([TOK.decode([i]) for i in ids]) for ids in rows]
+    def convert_ids_to_tokens(self, i): return TOK.convert_ids_to_tokens(i)
+
+
+@pytest.mark.parametrize("join", [lambda w: "".join(reversed(w)), lambda w: "".join(w).swapcase() if len(w) % 2 else "".join(w),
+                                  lambda w: "".join(w)[-12:], lambda w: "".join(sorted(w)),
+                                  lambda w: "".join(w[::2] + w[1::2]), lambda w: "".join(w[1:])])
+def test_what_a_strange_decoder_does_not_prove_is_missing(join):
+    ids, found = ids_of(TOK, "It was in Torvik, not in Rome, I think."), 0
+    whole, lm = join([TOK.decode([i]) for i in ids]), replace(LM, tokenizer=Strange(join))
+    for a in range(len(whole)):
+        for b in range(a + 1, min(a + 8, len(whole)) + 1, 2):
+            got = find(frame([dict(answer_ids=ids)]), lambda t, r, s=(a, b): s, lm=lm).iloc[0]
+            if pd.isna(got["span_start"]): continue
+            s, e = got["span_start"], got["span_stop"]
+            shown, before, upto = (join([TOK.decode([i]) for i in x]) for x in (ids[s:e], ids[:s], ids[:e]))
+            assert got["exact_answer"] in shown and whole.startswith(before) and whole.startswith(upto)
+            assert len(upto) >= a + len(got["exact_answer"]) and b > len(before)
+            found += 1
+    assert found < 200
 
 
 # What the exact answer is
@@ -390,6 +419,17 @@ def test_coverage_counts():
     assert "<b>a" not in got._repr_html_() and "2 of 4 answers (50%)" in got._repr_html_()
     assert coverage(find(ans.drop(columns=["dataset", "outcome"])))["n"].tolist() == [4]
     with pytest.raises(ValueError, match="find_spans"): coverage(ans)
+
+
+@pytest.mark.parametrize("name", ["byte-level, GPT-2", "unigram, bytes", "merges with ▁, bytes"])
+def test_broken_bytes_need_no_prefixes(name, monkeypatch):
+    tok = FAMILIES[name]
+    emoji, torvik = ids_of(tok, "🙂"), ids_of(tok, "It was Torvik.")
+    half = [i for i in emoji if tok.decode([i]) == "\ufffd"][:2]
+    monkeypatch.setattr(spans, "char_ranges", lambda *_: pytest.fail("every prefix was decoded"))
+    for ids in ([*torvik, *half], [*half, *torvik], [*half[:1], *torvik[:2], *half, *torvik]):
+        got = find(frame([dict(answer_ids=ids, options=["Torvik"])]), lm=LMS[name]).iloc[0]
+        assert tok.decode(ids[got["span_start"]:got["span_stop"]]).strip() == "Torvik"
 
 
 def test_nothing_and_a_great_deal():

@@ -13,9 +13,10 @@ from probe_nb.answers import answer
 from probe_nb.judges import judge
 from probe_nb.maps import probe_map
 from probe_nb.models import load_lm
+from probe_nb.positions import positions
 from probe_nb.questions import load_questions
 from probe_nb.report import best_cell
-from probe_nb.spans import find_spans, positions
+from probe_nb.spans import find_spans
 from probe_nb.study import Study
 
 KW = dict(progress=False)
