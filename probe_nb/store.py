@@ -149,8 +149,9 @@ def _checked(file:Path, start:int, size:int) -> bytes:
                          "it reads that block anew")
     return data[:-4]
 
-def decode(raw:np.ndarray) -> np.ndarray:
-    "Stored values as float32; unsigned integers are the bits of bfloat16."
+def decode(raw:np.ndarray # as stored
+          ) -> np.ndarray: # float32
+    "Stored values as numbers; unsigned integers are the bits of bfloat16."
     return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype.kind == "u" else raw.astype(np.float32, copy=False)
 
 def _cell(part:Part, k:int, p:int, l:int) -> np.ndarray:
