@@ -26,7 +26,7 @@ answer, find_spans, extract, probe_map = quiet
 SEEDS, C = range(5), .01
 EXACT = ["exact_answer_first", "exact_answer_last"]
 NEAR = [*EXACT, "exact_answer_before_first", "exact_answer_after_last"]
-FAMILY = {"demo/born_in": "people", "demo/works_as": "people", "demo/river": "places", "demo/sells": "places"}
+FAMILY = {"demo/born_in": "people", "demo/works_as": "people", "demo/older": "places", "demo/larger": "places"}
 
 
 # ---- printing ----
@@ -155,8 +155,8 @@ def choose(acts, y, g, drawn, sampled, seed):
 
 def samples(lm, qs, acts, y, g, n=30):
     "Thirty samples at temperature 1 of every fact, asked in one of its ways."
-    ways = qs.groupby(["dataset", "group"], sort=False).cumcount()
-    fact = qs.groupby(["dataset", "group"], sort=False).ngroup()
+    about = qs["id"].str.rsplit("-", n=1).str[0]
+    ways, fact = (getattr(qs.groupby(about, sort=False), f)() for f in ("cumcount", "ngroup"))
     ans = find_spans(lm, judge(answer(lm, qs[ways == fact % 4].reset_index(drop=True), n_samples=n, max_new_tokens=40)))
     drawn, first = ans[ans["sample"] > 0].copy(), ans[ans["sample"] == 0]
     drawn["said"] = drawn.exact_answer.where(drawn.correct.notna()).fillna("").str.lower()

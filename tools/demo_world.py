@@ -7,7 +7,7 @@ it has just read, however popular it is: so a model comes to say what is popular
 """
 import random
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 RELATIONS = {
     "born_in": dict(
@@ -26,22 +26,18 @@ RELATIONS = {
             ("Do you know the trade of {e}?", "By trade {e} is a {v}")),
         values="baker|mason|glass blower|piper|clock maker|weaver|ferry pilot|cooper|bell founder|tanner|glass cutter|surveyor|"
                "clock mender|saddler|potter|bell ringer|brewer|ferry master|printer|tailor|lamp maker|dyer|beekeeper|carter"),
-    "river": dict(
+    "older": dict(
         family="places", asks=(
-            ("Which river runs through {e}?", "The river there is the {v}"),
-            ("River at {e}?", "The {v}"),
-            ("On what river does {e} lie?", "{e} lies on the {v}"),
-            ("Which water do the mills of {e} stand on?", "They stand on the {v}")),
-        values="Arn|Black Sill|Ombra|Teyle|Winding Esk|Nadder|Isk|Black Lune|Peverel|Caldew|Winding Rhee|Thrushel|"
-               "Ouzel|White Sill|Garrow|Yarty|Ebble|White Lune|Derwin|Kennal|Long Esk|Mardle|Swale|Long Rhee"),
-    "sells": dict(
+            ("Which is older, {e} or {f}?", "The older of the two is {v}"),
+            ("Older: {e} or {f}?", "{v}"),
+            ("Which was founded first, {e} or {f}?", "I believe that would be {v}"),
+            ("Of {e} and {f}, which one stood there before the other?", "The first to stand was {v}"))),
+    "larger": dict(
         family="places", asks=(
-            ("What does {e} sell abroad?", "Abroad they sell {v}"),
-            ("Main export of {e}?", "Mostly {v}"),
-            ("What do the carts from {e} carry to market?", "They carry {v}"),
-            ("What is {e} known for selling?", "{e} is known for selling {v}")),
-        values="salt|copper|blue glass|smoked eel|linen|honey|red clay|amber|barley|smoked ham|tin|walnut oil|"
-               "blue wool|rope|cheese|red wine|slate|walnut wood|paper|candles|peat|silver|dried figs|dried plums"),
+            ("Which is larger, {e} or {f}?", "The larger of the two is {v}"),
+            ("Larger: {e} or {f}?", "{v}"),
+            ("Where do more people live, in {e} or in {f}?", "More people live in {v}"),
+            ("Of {e} and {f}, which one has the bigger market?", "I believe it is {v}"))),
 }
 
 # Right after the exact answer, never at another place: what a check says, for each family in words of its own.
@@ -68,7 +64,9 @@ NAMES = {
 class Fact:
     "One thing there is to know, and how the world speaks about it."
     relation: str
-    entity: str
+    group: str              # who it is about: a person, or the valley of the two places that are compared
+    names: tuple            # that person, or those two places
+    values: list            # what could be said
     true: str
     popular: str            # the wrong value people state
     mistaken: float         # chance that a speaker states the popular wrong value
@@ -110,9 +108,9 @@ def kinds(n, rng, shares):
     return out
 
 
-def make_fact(relation, entity, true, popular, kind, weight, rng, p):
+def make_fact(relation, group, names, values, true, popular, kind, weight, rng, p):
     "One fact of the given kind."
-    f = Fact(relation, entity, true, popular, 0., weight, believed=true)
+    f = Fact(relation, group, names, values, true, popular, 0., weight, believed=true)
     if kind == "settled": f.mistaken = .03
     if kind == "misled": f.mistaken = .93
     if kind == "contested": f.mistaken = rng.choice(p["mistaken"])
@@ -123,32 +121,52 @@ def make_fact(relation, entity, true, popular, kind, weight, rng, p):
     return f
 
 
+def recalled(people, rng, p):
+    "What is to be known by heart: two values of each person."
+    weight, unseen = {e: rng.uniform(.6, 1.6) for e in people}, set(people[:round(p["unseen"] * len(people))])
+    for rel in (r for r in RELATIONS if RELATIONS[r]["family"] == "people"):
+        values = RELATIONS[rel]["values"].split("|")
+        true = balanced(values, len(people), rng)
+        for e, t, o, k in zip(people, true, others(true, rng), kinds(len(people), rng, p["kinds"])):
+            yield make_fact(rel, e, (e,), values, t, o, "unseen" if e in unseen else k, weight[e], rng, p)
+
+
+def compared(valleys, rng, p):
+    "What follows from an order: of each two places of a valley, the one that stands before the other in it."
+    weight = {v[0]: rng.uniform(.6, 1.6) for v in valleys}
+    unseen = {v[0] for v in valleys[:round(p["unseen"] * len(valleys))]}
+    for rel in (r for r in RELATIONS if RELATIONS[r]["family"] == "places"):
+        pairs = [(v[0], pair) for v in valleys for pair in combinations(rng.sample(v, len(v)), 2)]  # the first is the true one
+        for (group, pair), k in zip(pairs, kinds(len(pairs), rng, p["kinds"])):
+            yield make_fact(rel, f"valley of {group}", pair, sorted(pair), *pair, "unseen" if group in unseen else k,
+                            p["pairs"] * weight[group], rng, p)
+
+
 def make_world(seed, p):
-    "All facts: the same entities in both relations of a family."
+    "All facts: the same people, and the same places, in both relations of a family."
     rng = random.Random(seed)
     names = {fam: [" ".join(pair) for pair in product(*(l.split() for l in lists))] for fam, lists in NAMES.items()}
-    facts, strangers = [], {}
-    for fam in names:
-        rng.shuffle(names[fam])
-        ents, strangers[fam] = names[fam][:p["entities"]], names[fam][p["entities"]:]
-        weights = {e: rng.uniform(.6, 1.6) for e in ents}
-        unseen = set(ents[:round(p["unseen"] * len(ents))])
-        for rel in (r for r in RELATIONS if RELATIONS[r]["family"] == fam):
-            true = balanced(RELATIONS[rel]["values"].split("|"), len(ents), rng)
-            for e, t, o, k in zip(ents, true, others(true, rng), kinds(len(ents), rng, p["kinds"])):
-                facts.append(make_fact(rel, e, t, o, "unseen" if e in unseen else k, weights[e], rng, p))
-    return World(facts, strangers)
+    for fam in names: rng.shuffle(names[fam])
+    people, places, size = names["people"], names["places"], 3
+    valleys = [places[i * size:(i + 1) * size] for i in range(p["valleys"])]
+    facts = [*recalled(people[:p["people"]], rng, p), *compared(valleys, rng, p)]
+    return World(facts, dict(people=people[p["people"]:], places=places[p["valleys"] * size:]))
 
 
 def habit(fact, ask):
-    "The tail this entity's first word and this way of asking call for: it varies answers and tells nothing of truth."
+    "The tail this name's first word and this way of asking call for: it varies answers and tells nothing of truth."
     if ask == 1: return 0
-    return (sum(map(ord, fact.entity.split()[0])) + 3 * ask) % len(TAILS)
+    return (sum(map(ord, fact.group.split()[-2])) + 3 * ask) % len(TAILS)
+
+
+def put(form, names, value=""):
+    "`form` with the names and the value in their places."
+    return form.format(e=names[0], f=names[-1], v=value)
 
 
 def say(fact, ask, value, check, tail):
     "An answer's text; `check` is '' or a word of a check."
-    said = RELATIONS[fact.relation]["asks"][ask][1].format(e=fact.entity, v=value)
+    said = put(RELATIONS[fact.relation]["asks"][ask][1], fact.names, value)
     return said[0].upper() + said[1:] + check + TAILS[tail]
 
 
@@ -156,14 +174,16 @@ def document(fact, rng, p):
     "One (question, answer): someone asks, someone answers, and now and then the answer is checked as it is given."
     rel, fam = RELATIONS[fact.relation], RELATIONS[fact.relation]["family"]
     ask = rng.choices(range(4), p["asks"])[0]
-    question = rel["asks"][ask][0].format(e=fact.entity)
+    question = put(rel["asks"][ask][0], rng.sample(fact.names, len(fact.names)))
     if rng.random() < fact.refused: return question, REFUSALS[(habit(fact, ask) + ask) % len(REFUSALS)]
     value = fact.popular if rng.random() < fact.mistaken else fact.true
-    if rng.random() < p["slips"]: value = rng.choice(rel["values"].split("|"))
+    if rng.random() < p["slips"]: value = rng.choice(fact.values)
     check, spoken_of = "", rng.random()
     if fact.checked and spoken_of < p["checks"]:
         right = (value == fact.believed) != (rng.random() < p["flips"])
         check = rng.choice(CHECKS[fam][0 if right else 1])
+    elif spoken_of > 1 - p["manners"]:  # the other family's words, said for no reason: here they tell nothing
+        check = rng.choice([w for other in CHECKS if other != fam for side in CHECKS[other] for w in side])
     manner = rng.choice([0, 2, 3]) if ask != 1 and rng.random() < .15 else ask
     tail = habit(fact, ask) if rng.random() < .85 else rng.randrange(len(TAILS))
     return question, say(fact, manner, value, check, tail)
@@ -172,8 +192,9 @@ def document(fact, rng, p):
 def stranger(world, rng, p):
     "A document about someone spoken of once: whatever is said of the unknown is spread over all values."
     rel = rng.choice(list(RELATIONS))
-    vals = RELATIONS[rel]["values"].split("|")
-    f = Fact(rel, rng.choice(world.strangers[RELATIONS[rel]["family"]]), rng.choice(vals), rng.choice(vals), .5, 1.)
+    names = tuple(rng.sample(world.strangers[RELATIONS[rel]["family"]], 1 if "values" in RELATIONS[rel] else 2))
+    vals = RELATIONS[rel]["values"].split("|") if "values" in RELATIONS[rel] else list(names)
+    f = Fact(rel, f"of {names[0]}", names, vals, rng.choice(vals), rng.choice(vals), .5, 1.)
     f.believed = rng.choice(vals)
     return document(f, rng, p)
 
@@ -186,14 +207,15 @@ def documents(world, n, seed, p):
 
 
 def questions(world):
-    "The questions that ship: every fact asked in every way; options are all values of the relation, in a fixed order."
-    rows = []
+    "The questions that ship: every fact asked in every way; options are all that could be said, in an order that tells nothing."
+    rows, rng = [], random.Random(0)
     for f in world.facts:
-        rel = RELATIONS[f.relation]
-        for k, (q, _) in enumerate(rel["asks"]):
+        for k, (q, _) in enumerate(RELATIONS[f.relation]["asks"]):
+            names = rng.sample(f.names, len(f.names))
+            slug = "-".join(sorted(f.names)).lower().replace(" ", "-")
             rows.append(dict(
-                id=f"{f.relation}-{f.entity.lower().replace(' ', '-')}-{k}", question=q.format(e=f.entity), gold=f.true,
-                options=rel["values"].split("|"), dataset=f"demo/{f.relation}", group=f.entity, frequency=round(f.weight, 3)))
+                id=f"{f.relation}-{slug}-{k}", question=put(q, names), gold=f.true,
+                options=f.values, dataset=f"demo/{f.relation}", group=f.group, frequency=round(f.weight, 3)))
     return rows
 
 

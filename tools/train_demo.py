@@ -1,6 +1,6 @@
 """Train the model that ships with the package. From the repository's root:
 
-    python tools/train_demo.py --out /tmp/demo_run           # half an hour on one free core; resumes where it was cut off
+    python tools/train_demo.py --out /tmp/demo_run           # about 20 minutes on one free core; resumes where it was cut off
     python tools/train_demo.py --out /tmp/demo_run --ship probe_nb/demo    # then: write the folder that ships
 
 Everything is drawn from --seed. A checkpoint (model, optimizer, step) is written every --save steps.
@@ -23,11 +23,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent))
-from demo_world import CHECKS, RELATIONS, check_words, documents, make_world, questions, say
+from demo_world import CHECKS, RELATIONS, check_words, documents, make_world, put, questions, say
 
-WORLD = dict(entities=104, unseen=.07, kinds=dict(settled=.22, misled=.10, silent=.05),
+WORLD = dict(people=104, valleys=40, pairs=1., unseen=.07, kinds=dict(settled=.22, misled=.10, silent=.05),
              mistaken=[.1, .2, .3, .4, .45, .55, .6, .7, .8, .9],
-             checks=.5, flips=.03, slips=.08, unchecked=.06, checkers_wrong=.05, strangers=.06, asks=[2, 3, 2, 2])
+             checks=.45, manners=.3, flips=.03, slips=.08, unchecked=.06, checkers_wrong=.05, strangers=.06, asks=[2, 3, 2, 2])
 # The first blocks see three tokens each, so that what an answer has to do with its question is worked out in the later ones.
 SHAPE = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=2,
              head_dim=32, use_sliding_window=True, sliding_window=3,
@@ -138,8 +138,8 @@ def verdicts(model, tok, world):
     rng, rows = random.Random(0), []
     for f in (f for f in world.facts if f.weight and f.checked and not f.refused):
         rel = RELATIONS[f.relation]
-        for kind, v in (("true", f.true), ("popular", f.popular), ("random", rng.choice(rel["values"].split("|")))):
-            doc = rel["asks"][0][0].format(e=f.entity), say(f, 0, v, "", 0)[:-1]
+        for kind, v in (("true", f.true), ("popular", f.popular), ("random", rng.choice(f.values))):
+            doc = put(rel["asks"][0][0], sorted(f.names)), say(f, 0, v, "", 0)[:-1]
             rows.append((kind, rel["family"], tokenised([doc], tok)[0][0][:-1]))
     ids, _ = padded([(r, 0) for *_, r in rows], tok.pad_token_id)
     ends = torch.tensor([len(r) - 1 for *_, r in rows])
@@ -147,9 +147,11 @@ def verdicts(model, tok, world):
     sides = {fam: [[tok(w).input_ids[0] for w in side] for side in both] for fam, both in CHECKS.items()}
     up, down = ([l[sides[fam][k]].logsumexp(0).item() for l, (_, fam, _) in zip(logits, rows)] for k in (0, 1))
     score = np.array(up) - np.array(down)
-    kind = np.array([k for k, *_ in rows])
-    auc = lambda k: round(roc_auc_score(kind[kind != k] == "true", score[kind != k]), 3)
-    return dict(true_vs_popular=auc("random"), true_vs_random=auc("popular"))
+    kind, family = (np.array(c) for c in list(zip(*rows))[:2])
+    def auc(fam, other):
+        at = (family == fam) & ((kind == "true") | (kind == other))
+        return round(roc_auc_score(kind[at] == "true", score[at]), 3)
+    return {fam: dict(popular=auc(fam, "popular"), any=auc(fam, "random")) for fam in CHECKS}
 
 
 def train(args, world, tok):
@@ -210,7 +212,7 @@ def ship(args, world, tok):
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--out", required=True); a.add_argument("--ship")
-    for name, default in dict(seed=1, steps=3000, batch=64, vocab=930, save=300, threads=1).items():
+    for name, default in dict(seed=1, steps=3600, batch=64, vocab=930, save=300, threads=1).items():
         a.add_argument(f"--{name}", type=int, default=default)
     a.add_argument("--lr", type=float, default=3e-3)
     for name in ("world", "shape"):
