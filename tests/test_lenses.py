@@ -105,6 +105,15 @@ def test_one_row_a_group_is_the_textbook_interval_and_the_order_of_rows_means_no
     xr.testing.assert_allclose(lens(v.isel(example=order[::-1]), shuffled, what="", title=""), m)
 
 
+def test_a_gap_has_as_many_witnesses_as_its_rarer_kind():
+    acts, ans = planted(100, 1, 1, 4, wrong=.05)
+    m = lens(xr.Dataset({"v": acts.isel(feature=0, drop=True)}).reset_coords(drop=True), ans, what="", title="")
+    x, y = acts.values[:, 0, 0, 0].astype(float), ans["correct"].to_numpy(bool)
+    var = sum(((x[k] - x[k].mean()) ** 2).sum() / k.sum() ** 2 for k in (y, ~y)) * 100 / 99
+    half = float(m["v_gap_high"][0, 0] - m["v_gap"][0, 0])
+    assert half == pytest.approx(stats.t.ppf(.975, 4) * var**.5, rel=1e-4)
+
+
 def test_refusals_take_no_part_and_answers_need_no_verdict(cells):
     acts, ans = cells
     refused = ans.assign(correct=ans["correct"].where(ans.index >= 40))
@@ -207,7 +216,7 @@ def test_correlation_finds_the_planted_and_is_zero_on_average_elsewhere():
 
 def test_correlation_says_why_a_cell_is_empty_and_ignores_constants():
     acts, ans = planted(60, 2, ["a", "b"], 8, missing={"b": .8}, seed=3)
-    acts[..., 2] = 5.
+    acts[..., 2] = 1000.1
     m = correlation_map(acts, ans, progress=False)
     assert m["correlation"].sel(position="b").isnull().all() and "at least 10 of each kind" in m["reason"].values[0, 1]
     assert (m["feature"].sel(position="a") != 2).all() and m["correlation"].sel(position="a").notnull().all()
