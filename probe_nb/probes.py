@@ -186,7 +186,7 @@ def grid_scores(
     scale: bool = False, # divide features by their standard deviation over each problem's training rows
     class_weight: dict | str | None = None, # "balanced", or {False: weight, True: weight}
     device: str | None = None, # "cuda" for a GPU; None = the processor
-    budget: float = 2**28, # bytes of working memory for each worker; X and the result come on top
+    budget: float | None = None, # bytes of working memory for each worker; None = 256 MB, or what one cell needs
 ) -> np.ndarray: # [cell, C, problem, example], decision values of all rows, held out or not
     "Fit a logistic probe for every cell, C and problem, exactly, and score every row with it."
     return np.concatenate(list(stream_scores([np.asarray(X)], y, train, C, scale, class_weight, device, budget)))
@@ -220,7 +220,7 @@ class ProbeGrid(BaseEstimator):
         class_weight: dict | str | None = None, # "balanced", or {class: weight}
         probe: BaseEstimator | None = None, # another kind of probe, as it is set up; then C, scale and class_weight are its own
         device: str | None = None, # "cuda" for a GPU; None = the processor
-        budget: float = 2**28, # bytes of working memory for each worker
+        budget: float | None = None, # bytes of working memory for each worker; None = 256 MB, or what one cell needs
     ):
         self.C, self.folds, self.scale, self.seed = C, folds, scale, seed
         self.class_weight, self.probe, self.device, self.budget = class_weight, probe, device, budget

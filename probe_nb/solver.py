@@ -235,11 +235,12 @@ def _solve(X, y, rows, m, Cs, scale: bool, tol: float) -> tuple[torch.Tensor, to
     return out, ok
 
 # %% ../nbs/09_solver.ipynb #c5c71844
-def _sizes(n: int, d: int, problems: int, Cs: int, budget: float, cached: bool) -> tuple[int, int]:
+def _sizes(n: int, d: int, problems: int, Cs: int, scale: bool, budget: float | None, cached: bool) -> tuple[int, int]:
     "Cells a chunk and problems a block that fit `budget` bytes; at least one of each, or an error that says what is needed."
-    cell = 4 * (4 * n * d + (n * n if n <= 1.4 * d else 0) + 200 * n) + 2**20
-    column = 4 * ((30 + 2 * Cs + 64) * n + 12 * max(n, d) + 2**14)
+    column = 5 * ((94 + 2 * Cs) * n + 12 * max(n, d) + 2**14)
+    cell = 4 * ((14 if scale else 10) * n * d + (n * n if n <= 1.4 * d else 0) + 200 * n) + 2**20
     cell += min(Cs, _WIDE) * column  # few problems: several C at once
+    if budget is None: budget = max(2**28, cell + column)
     if cell + column > budget:
         raise ValueError(f"budget={int(budget)} bytes: one cell of {n} examples × {d} features needs {cell + column} at least")
     block = int(min(problems, (budget - cell) // column))
@@ -287,14 +288,14 @@ def stream_scores(
     scale: bool = False, # divide features by their standard deviation over each problem's training rows
     class_weight: dict | str | None = None, # "balanced", or {False: weight, True: weight}: more for the rarer kind
     device: str | None = None, # "cuda" for a GPU; None = the processor
-    budget: float = 2**28, # bytes of working memory for each worker; results come on top
+    budget: float | None = None, # bytes of working memory for each worker, results on top; None = 256 MB, or what one cell needs
 ) -> Iterator[np.ndarray]: # stacks [cell, C, problem, example] in the order of the cells
     "Scores of all cells, a chunk at a time: no more cells are read than are worked on."
     train = np.atleast_2d(np.asarray(train, np.float64))
     y = np.broadcast_to(np.asarray(y).astype(bool), train.shape)
     weights, order, device = train * class_weights(y, train, class_weight), np.argsort(C), torch.device(device or "cpu")
     Cs, back = np.asarray(C, float)[order].tolist(), np.argsort(order)
-    def sizes(shape): return _sizes(*shape, len(train), len(Cs), budget, device.type == "cpu")
+    def sizes(shape): return _sizes(*shape, len(train), len(Cs), scale, budget, device.type == "cpu")
     def work(X):
         if device.type == "cpu": torch.set_num_threads(1)  # this worker's own
         return _scores(X, y, train, weights, Cs, scale, sizes(X.shape[1:])[1], device)[:, back]
