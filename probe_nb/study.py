@@ -19,13 +19,14 @@ from fastcore.basics import patch
 
 from . import __version__
 from .activations import extract, open_acts
-from .answers import answer, check_model
+from .answers import answer
 from .judges import judge
+from .marks import mark as mark_answer
 from .maps import probe_map
-from .models import LM, Progress, known_revision, load_lm, track
+from .models import LM, Progress, known_revision, load_lm
+from .positions import positions as find_positions
 from .questions import load_questions
 from .spans import find_spans
-from .spans import positions as find_positions
 
 # %% ../nbs/40_study.ipynb #0b7dc53a
 def _write_whole(path:Path, write):
@@ -63,16 +64,21 @@ def _source_hash(source) -> str|None:
 
 def _slug(name:str) -> str: return re.sub(r"[^\w.-]+", "_", str(name)).strip("_.") or "study"
 
-_FRESH = dict(lm="demo", questions="demo", site="mlp_in", layers=None, n=None, seed=0, n_samples=0, revision="")
+_FRESH = dict(lm="demo", questions="demo", site="mlp_in", layers=None, n=None, seed=0, n_samples=0, prompt="auto",
+              max_new_tokens=100, rule="auto", method="auto", revision="")
 
 def _read_card(path:Path) -> dict:
     "A study's card; {} where there is none yet."
     if not path.exists(): return {}
     try: card = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e: raise ValueError(f"{path} is damaged ({e}): restore it, or use another folder") from None
-    lacks = [k for k in _FRESH if not isinstance(card, dict) or k not in card]
+    lacks = [k for k in ("lm", "questions", "seed") if not isinstance(card, dict) or k not in card]
     if lacks: raise ValueError(f"{path} is damaged (it lacks {lacks[0]!r}): restore it, or use another folder")
-    return card
+    return _FRESH | card
+
+def _file_hash(path:Path) -> str:
+    "Twelve hex digits of what a file holds; \"\" when there is none."
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.exists() else ""
 
 # %% ../nbs/40_study.ipynb #74c8413d
 class Study:
@@ -86,6 +92,10 @@ class Study:
                  n:int|None=None, # questions to draw; default: what the folder says, else all
                  seed:int|None=None, # of the draw, the samples and the folds; default: what the folder says, else 0
                  n_samples:int|None=None, # samples beside each greedy answer; default: what the folder says, else none
+                 prompt:str|None=None, # of `answer`; default: what the folder says, else "auto"
+                 max_new_tokens:int|None=None, # of `answer`; default: what the folder says, else 100
+                 rule:str|None=None, # of `judge`; default: what the folder says, else "auto"
+                 method:str|None=None, # of `find_spans`; default: what the folder says, else "auto"
                  progress:Progress=None): # see `models.track`
         self.path, self.progress = Path(path), progress
         if self.path.is_file(): raise NotADirectoryError(f"{self.path} is a file: a study is a folder")
@@ -93,6 +103,7 @@ class Study:
         self._lm, self._questions = lm if isinstance(lm, LM) else None, load_questions(questions) if own else None
         asked = dict(lm=lm.name if isinstance(lm, LM) else lm, questions="own table" if own else questions,
                      questions_hash=_source_hash(self._questions if own else questions), n=n, seed=seed, n_samples=n_samples,
+                     prompt=prompt, max_new_tokens=max_new_tokens, rule=rule, method=method,
                      layers=None if layers is None else [int(i) for i in layers])
         asked = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items() if v is not None}
         found = known_revision(asked.get("lm", "demo"))
@@ -134,10 +145,13 @@ def _keep(study:Study, name:str, make) -> pd.DataFrame:
     if path.exists(): return _load_table(path)
     table = make()
     study.path.mkdir(parents=True, exist_ok=True)
-    if not (study.path/"study.json").exists():
-        _write_whole(study.path/"study.json", lambda p: p.write_text(json.dumps(study.card, indent=1), encoding="utf-8"))
+    if not (study.path/"study.json").exists(): _write_card(study)
     _save_table(table, path)
     return table
+
+def _write_card(study:Study):
+    text = json.dumps(study.card, indent=1)
+    _write_whole(study.path/"study.json", lambda p: p.write_text(text, encoding="utf-8"))
 
 def _load_own(study:Study) -> pd.DataFrame:
     "The study's questions from where they come from."
@@ -147,22 +161,29 @@ def _load_own(study:Study) -> pd.DataFrame:
     return load_questions(study.questions_name, n=study.card["n"], seed=study.card["seed"])
 
 # %% ../nbs/40_study.ipynb #b6149bb9
-_BLOCK = 256  # questions that are answered, and written, together
+def _ask(study:Study, progress) -> pd.DataFrame:
+    "Answers to all questions; each finished batch is in a file, and is not asked again."
+    how = {k: study.card[k] for k in ("n_samples", "prompt", "max_new_tokens", "seed")}
+    ans = answer(study.lm, study.questions(), path=study.path/"answers.parts", progress=progress, **how)
+    study.card["template"] = ans.attrs["template"]
+    _write_card(study)
+    return _told(study, ans, progress)
 
-def _answer_in_blocks(study:Study, progress) -> pd.DataFrame:
-    "Answers to all questions, a block of them in a file; those that are there already are not asked again."
-    qs, parts = study.questions(), study.path/"answers.parts"
-    parts.mkdir(exist_ok=True)
-    files = [parts/f"{i:06d}.parquet" for i in range(0, len(qs), _BLOCK)]
-    for k, f in enumerate(track(files, desc="answering", progress=progress)):
-        if f.exists(): continue
-        block = qs.iloc[k*_BLOCK:(k + 1)*_BLOCK]
-        _save_table(answer(study.lm, block, n_samples=study.card["n_samples"], seed=study.card["seed"], progress=False), f)
-    tables = [_load_table(f) for f in files]
-    ans = pd.concat(tables, ignore_index=True).assign(example=range(sum(map(len, tables))))
-    ans.attrs = tables[0].attrs
-    check_model(study.lm, ans)
-    return ans
+def _told(study:Study, ans:pd.DataFrame, progress) -> pd.DataFrame:
+    "Answers judged, with their exact answers; what was marked by hand wins."
+    hand = study.path/"hand.jsonl"
+    out = judge(ans, study.card["rule"], hand=hand, progress=progress)
+    out = find_spans(study.lm, out, study.card["method"], hand=hand, progress=progress)
+    out.attrs["hand"] = _file_hash(hand)
+    return out
+
+def _told_again(study:Study, was:pd.DataFrame, progress) -> pd.DataFrame:
+    "The answers after new marks by hand; what was computed from the old ones goes first, so that nothing old stays behind."
+    now, spans = _told(study, was, progress), ["span_start", "span_stop"]
+    shutil.rmtree(study.path/"map.zarr", ignore_errors=True)
+    if not now[spans].equals(was[spans]): shutil.rmtree(study.path/"activations.zarr", ignore_errors=True)
+    _save_table(now, study.path/"answers.parquet")
+    return now
 
 # %% ../nbs/40_study.ipynb #712e9d7c
 @patch
@@ -174,13 +195,21 @@ def questions(self:Study) -> pd.DataFrame: # one row a question
 def answers(self:Study,
             progress:Progress=None # see `models.track`
            ) -> pd.DataFrame: # one row an answer: judged, with its exact answer
-    "The answers; each finished block of questions is on disk at once."
+    "The answers; each finished batch is on disk at once."
     show = self.progress if progress is None else progress
     if not (self.path/"answers.parquet").exists():
         for i in self.layers or []: self.lm.tap(self.site, i)  # before anything is computed
-    ans = _keep(self, "answers", lambda: find_spans(self.lm, judge(_answer_in_blocks(self, show)), progress=show))
+    ans = _keep(self, "answers", lambda: _ask(self, show))
     shutil.rmtree(self.path/"answers.parts", ignore_errors=True)
-    return ans
+    return ans if ans.attrs.get("hand", "") == _file_hash(self.path/"hand.jsonl") else _told_again(self, ans, show)
+
+@patch
+def mark(self:Study,
+         example:int, # which answer
+         **what # of `mark`: correct=, span=, note=
+        ) -> None:
+    "Mark an answer by hand, in the folder's `hand.jsonl`: it wins over judge and span, today and in every later run."
+    mark_answer(self.path/"hand.jsonl", self.answers(), example, **what)
 
 @patch
 def positions(self:Study) -> pd.DataFrame: # long table: example, position, start, stop, pool
@@ -197,8 +226,9 @@ def acts(self:Study,
     site, ans = site or self.site, self.answers(progress)
     path = self.path/"activations.zarr"/_slug(site)
     show = self.progress if progress is None else progress
-    if self._lm is None and path.exists() and (found := _opened(path, ans, self.layers)) is not None: return found
-    return extract(self.lm, ans, find_positions(ans), site=site, layers=self.layers, path=path, progress=show)
+    pos = find_positions(ans)
+    if self._lm is None and path.exists() and (found := _opened(path, ans, pos, self.layers)) is not None: return found
+    return extract(self.lm, ans, pos, site=site, layers=self.layers, path=path, progress=show)
 
 # %% ../nbs/40_study.ipynb #e79a6e49
 @patch
@@ -219,13 +249,10 @@ def map(self:Study,
     return _opened_map(path, asked)
 
 # %% ../nbs/40_study.ipynb #c5c71844
-def _opened(path:Path, ans, layers) -> xr.DataArray|None:
-    "Finished activations of these answers and layers, without loading the model; None when there is work to do."
-    try: acts = open_acts(path)
-    except (ValueError, FileNotFoundError): return None
-    same_answers = acts["example"].values.tolist() == ans["example"].tolist()
-    same_layers = layers is None or acts["layer"].values.tolist() == list(layers)
-    return acts if same_answers and same_layers else None
+def _opened(path:Path, ans, pos, layers) -> xr.DataArray|None:
+    "Finished activations of these answers, positions and layers, without loading the model; None when there is work to do."
+    try: return open_acts(path, ans, pos, layers)
+    except (ValueError, FileNotFoundError): return None  # extract goes on with it, or says what is wrong
 
 def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
     "The map in the folder, if it was made with the same options."
@@ -251,7 +278,8 @@ def variant(self:Study,
     qs = questions if questions is not None else self._questions if self._questions is not None else self.questions_name
     if isinstance(qs, str) and qs == "own table": qs = self.questions()
     asked = _table_hash(load_questions(qs)) if isinstance(qs, pd.DataFrame) else _slug(qs)
-    kept = {k: self.card[k] for k in ("n", "seed", "n_samples")} | dict(layers=self.layers if lm_name == self.lm_name else None)
+    kept = {k: self.card[k] for k in ("n", "seed", "n_samples", "prompt", "max_new_tokens", "rule", "method")}
+    kept |= dict(layers=self.layers if lm_name == self.lm_name else None)
     model = lm if lm is not None else self._lm or self.lm_name
     return Study(self.path.parent/f"{_slug(lm_name)}-{asked}", model, qs, site=site or self.site, progress=self.progress, **kept)
 
