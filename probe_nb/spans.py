@@ -127,9 +127,10 @@ def _option(text:str, row) -> Found:
     return where[said[0][0]], where[said[0][1] - 1] + 1, "high" if len({n for *_, n in said}) == 1 else "low"
 
 def _gold(text:str, row) -> Found:
-    "The first mention of a gold alias, in whole words."
-    found = find_mentions(text, row["gold"])
-    return (*found[0][:2], "high") if found else "no gold answer is mentioned"
+    "The first mention of a gold alias, in whole words, that is not denied."
+    norm, where = _normal(text)
+    found = [m for m in _mentions(norm, row["gold"]) if _standing(norm, *m[:2]) != "denied"]
+    return (where[found[0][0]], where[found[0][1] - 1] + 1, "high") if found else "no gold answer is mentioned"
 
 # %% ../nbs/04_spans.ipynb #a2018980
 _TOLD = re.compile(r"(?:answer(?:'s| is| was|:)|####|\\boxed\{|=|\b(?:so|therefore|thus|hence)\b)[^.!?\n=]{0,60}$|"

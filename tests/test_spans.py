@@ -232,6 +232,7 @@ def test_defect_16_no_letters_inside_words(t, gold):
 def test_what_is_denied_is_not_the_answer():
     got = find(said("It is not Rome, it is Paris.", "It is Rome.", "Not Rome.", options=["Paris", "Rome"]))
     assert got["exact_answer"].tolist() == ["Paris", "Rome", None] and "only denies 'Rome'" in got["span_reason"][2]
+    assert find(said("It is not Rome, it is Paris.", gold=["Rome"]), "gold")["exact_answer"].tolist() == [None]
 
 
 def test_defect_28_one_question_has_many_answers():
