@@ -214,6 +214,12 @@ def _probe_score(lm: LM, rows, kept: dict, probe: tuple, start: np.ndarray, stop
     s = h @ torch.as_tensor(np.asarray(direction, np.float32), device=h.device)
     return torch.stack([s[i, a:b].mean() for i, (a, b) in enumerate(zip(start.tolist(), stop.tolist()))])
 
+def _asked(of, site: str) -> str | tuple:
+    "A frozen probe as (direction in the activations' own units, layer, position)."
+    if not hasattr(of, "direction"): return of
+    if of.site and of.site != site: raise ValueError(f"this probe reads site {of.site!r}, not {site!r}: pass site={of.site!r}")
+    return np.asarray(of.direction) / of.scale, of.layer, of.position
+
 def _targets(r: _Reading, ans: pd.DataFrame, of) -> tuple[np.ndarray, np.ndarray]: # start, stop [example]; -1 where missing
     "The tokens that the influence is on."
     if isinstance(of, tuple):
@@ -231,7 +237,7 @@ def influence_map(
     lm: LM, # the model that gave the answers
     ans: pd.DataFrame, # answers
     pos: pd.DataFrame, # their positions, as `positions` gives them
-    of: str | tuple = "answer", # what is influenced: "answer", "exact_answer", or a probe: (direction [feature], layer, position)
+    of: object = "answer", # on what: "answer", "exact_answer", a frozen `Probe`, or (direction [feature], layer, position)
     *,
     site: str = "mlp_in", # where in the block: see `LM.sites`
     layers: Sequence[int] | None = None, # which blocks; None: all
@@ -240,7 +246,7 @@ def influence_map(
     progress: Callable | bool | None = None, # see `models.track`
 ) -> xr.Dataset: # [layer, position]: influence (nats, or units of the probe's score), strength; see `lens`
     "How much the answer's log-probability hangs on the activations there: gradient × activation."
-    r = _reading(lm, ans, pos, layers, site)
+    r, of = _reading(lm, ans, pos, layers, site), _asked(of, site)
     begin, end = _targets(r, ans, of)
     v, depth = np.full([len(c) for c in r.coords.values()], np.nan), r.coords["layer"].tolist()
     heard = sorted({*depth, int(of[1])} if isinstance(of, tuple) else set(depth))

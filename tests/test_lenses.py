@@ -11,6 +11,7 @@ from worlds import tiny_model, tiny_tokenizer
 
 from probe_nb.activations import extract
 from probe_nb.answers import answer
+from probe_nb.frozen import Probe
 from probe_nb.lenses import correlation_map, lens, norm_map, similarity_map
 from probe_nb.models import LM, load_lm
 from probe_nb.readout import lens_map
@@ -355,6 +356,10 @@ def test_influence_on_a_probe_at_its_own_cell_is_its_score_and_nothing_after_it(
     assert float(m["influence"].sel(layer=1, position="first_answer")) == pytest.approx(score.mean(), rel=1e-4)
     assert (m["strength"].sel(layer=2) == 0).all() and (m["strength"].sel(position="-1") == 0).all()
     assert m["strength"].sel(layer=0, position="last_q") > 0 == m["strength"].sel(layer=1, position="last_q")
+    scale = np.arange(1., 33)
+    probe = Probe(w * scale, 3., np.ones(32), scale, np.zeros((0, 2)), site="resid", layer=1, position="first_answer")
+    xr.testing.assert_allclose(influence_map(lm, ans.drop(columns="correct"), pos, probe, site="resid", progress=False), m)
+    with pytest.raises(ValueError, match="reads site 'resid'"): influence_map(lm, ans, pos, probe, progress=False)
     with pytest.raises(KeyError, match="nowhere"): influence_map(lm, ans, pos, (w, 1, "nowhere"), progress=False)
     with pytest.raises(ValueError, match="of='all'"): influence_map(lm, ans, pos, "all", progress=False)
 
