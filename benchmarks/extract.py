@@ -4,10 +4,11 @@ python benchmarks/extract.py [--n 48] [--repeat 3] [--layers 8] [--width 512] [-
 
 A random Llama of float32 (bfloat16 on a GPU), answers of 60–250 tokens, fifteen positions, all layers, the same batches for all:
 those of `extract`, sorted by length under a token budget. Each contestant is run in turn, `repeat` times over, and its least time
-counts. On a CPU the clock is the process's CPU time, so that neighbours on the machine cost little: run it with OMP_NUM_THREADS=1.
+counts. On a CPU the clock is the process's CPU time, so that neighbours on the machine cost little: run with OMP_NUM_THREADS=1.
 
 bare                the decoder without its head, nothing read
-read_sites          ours, batch by batch, mlp_in
+read_sites          ours, batch by batch, mlp_in: it ends before the last block's MLP
+read_sites, resid   the same at the end of each block, so that nothing is saved
 extract             ours, the whole way from answers to a labelled array in memory
 hidden states       output_hidden_states=True, every token of every layer kept until the batch is done, then gathered (resid)
 nnsight             a trace in which each layer's MLP input is gathered and saved
@@ -96,11 +97,13 @@ class Race:
         def one(b, ids, mask): self.lm.model.model(input_ids=ids, attention_mask=mask, use_cache=False)
         return self._each(one)
 
-    def read_sites(self, layers=None):
+    def read_sites(self, layers=None, site="mlp_in"):
         def one(b, ids, mask):
             at, which = self.at[b], layers or self.layers
-            return read_sites(self.lm, [self.rows[i] for i in b], at, at + 1, ["first"]*P, "mlp_in", which)
+            return read_sites(self.lm, [self.rows[i] for i in b], at, at + 1, ["first"]*P, site, which)
         return self._each(one)
+
+    def resid(self): return self.read_sites(site="resid")
 
     def half(self): return self.read_sites(self.layers[:len(self.layers)//2])
 
@@ -163,17 +166,18 @@ def add_transformer_lens(race):
     return f"TransformerLens {version('transformer-lens')}", run
 
 
-def shared(lm, repeat, clock, samples=10, prompt=400, tokens=50):
-    "Ten samples of one question with a long prompt: extract, which reads the prompt once, against reading each whole."
-    rng = np.random.default_rng(1)
-    asked, said = rng.integers(3, 4096, prompt).tolist(), [rng.integers(3, 4096, tokens).tolist() for _ in range(samples)]
-    ans = pd.DataFrame(dict(example=range(samples), id="q", prompt_ids=[asked]*samples, answer_ids=said))
-    at = np.tile(np.arange(prompt + tokens - P, prompt + tokens), (samples, 1))
-    pos = table(at)
-    race = Race(lm, [asked + s for s in said], at, ans, pos, 8192)
+def shared(lm, repeat, clock, questions, samples=10, prompt=400, tokens=50):
+    "Ten samples of a question with a long prompt: extract, which reads the prompt once, against reading each whole."
+    rng, n = np.random.default_rng(1), samples*questions
+    asked = [rng.integers(3, 4096, prompt).tolist() for _ in range(questions)]
+    asked, said = [a for a in asked for _ in range(samples)], [rng.integers(3, 4096, tokens).tolist() for _ in range(n)]
+    ans = pd.DataFrame(dict(example=range(n), prompt_ids=asked, answer_ids=said))
+    at = np.tile(np.arange(prompt + tokens - P, prompt + tokens), (n, 1))
+    race = Race(lm, [a + s for a, s in zip(asked, said)], at, ans, table(at), 8192)
     times = timed({"whole": race.read_sites, "shared": race.extract}, repeat, clock)
-    line("ten samples of a 400-token prompt: recomputing ÷ extract", times["whole"]/times["shared"])
-    line("ten samples: relative difference", apart(race.extract(), race.read_sites()))
+    what = f"{questions} × {samples} samples of a {prompt}-token prompt"
+    line(f"{what}: recomputing ÷ extract", times["whole"]/times["shared"])
+    line(f"{what}: relative difference", apart(race.extract(), race.read_sites()))
 
 
 def apart(a, b): return ((a.float() - b.float()).norm()/b.float().norm()).item()
@@ -209,8 +213,8 @@ def main():
     tokens, held = sum(map(len, rows)), sum(len(b)*len(rows[b[0]]) for b in race.batches)
     line("tokens", tokens)
     line("padding", 100*(held - tokens)/held, "%")
-    run = {"bare": race.bare, "read_sites": race.read_sites, "extract": race.extract, "half the depth": race.half,
-           "hidden states": race.hidden_states, "one at a time": race.one_at_a_time}
+    run = {"bare": race.bare, "read_sites": race.read_sites, "read_sites, resid": race.resid, "extract": race.extract,
+           "half the depth": race.half, "hidden states": race.hidden_states, "one at a time": race.one_at_a_time}
     for add in (add_nnsight, add_transformer_lens):
         try: name, f = add(race)
         except ImportError as e: print(f"{add.__name__.removeprefix('add_')}: not installed ({e})")
@@ -226,9 +230,10 @@ def main():
     ours = race.read_sites()
     for name in [n for n in run if n.startswith(("extract", "nnsight", "Transformer"))]:
         line(f"{name}: relative difference from ours", apart(run[name](), ours))
-    line("hidden states: relative difference from one at a time, but for the last layer",
-         apart(race.hidden_states()[:, :, :-1], race.one_at_a_time()[:, :, :-1]))
-    shared(lm, o.repeat, clock)
+    line("one at a time: relative difference from ours at resid", apart(race.one_at_a_time(), race.resid()))
+    line("hidden states: the same, but for the last layer, which is after the norm",
+         apart(race.hidden_states()[:, :, :-1], race.resid()[:, :, :-1]))
+    for questions in (1, 4): shared(lm, o.repeat, clock, questions)
 
 
 if __name__ == "__main__": main()

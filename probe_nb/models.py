@@ -128,7 +128,7 @@ _TEXT = "Where was the old lighthouse built, and who had lived in it before the 
 
 def _ids(lm) -> list[int]:
     "A few real tokens; some models keep ids that stand for pictures."
-    ids = list(lm.tokenizer(_TEXT)["input_ids"])[:16] if lm.tokenizer else list(range(3, 15))
+    ids = list(lm.tokenizer(_TEXT)["input_ids"])[:12] if lm.tokenizer else list(range(3, 15))
     known = lm.model.get_input_embeddings().weight.shape[0]
     if max(ids) < known: return ids
     raise ValueError(f"{lm.name} knows the ids below {known} and its tokenizer gives {max(ids)}: they do not belong together")
