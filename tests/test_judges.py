@@ -12,7 +12,7 @@ from worlds import tiny_model, tiny_tokenizer
 from probe_nb.agreement import agreement
 from probe_nb.judges import JUDGE_PROMPT, judge
 from probe_nb.marks import mark, marks_of, read_marks
-from probe_nb.mentions import find_mentions, stated_number
+from probe_nb.mentions import concluded, find_mentions, stated_number
 from probe_nb.models import load_lm
 
 words = st.lists(st.text(alphabet="abcdeéß漢字ÀÖ0123456789", min_size=1, max_size=6), min_size=1, max_size=6)
@@ -98,7 +98,8 @@ def squeezed(text):
 @given(texts, names)
 def test_what_is_called_correct_has_the_gold_answer_in_it(text, gold):
     got = judge(table((text, gold), (text, gold, [gold, "quite another"])), ["auto", "match"])
-    correct = got["correct_auto"].eq(True).any() or got["correct_match"].eq(True).any()
+    exact = ~got["judge_note_auto"].str.contains(" for ")  # the note says where it is there in another form
+    correct = got["correct_auto"].eq(True).where(exact, False).any() or got["correct_match"].eq(True).any()
     assert not correct or squeezed(re.sub("^(the|a) ", "", gold)) in squeezed(text)
 
 
@@ -274,6 +275,149 @@ def test_ones_own_refusals():
     t = table(("Ich weiß es nicht.", "Paris"), ("I don't know.", "Paris"), ("Paris", "Paris"))
     for refusal in ("weiß es nicht", re.compile("WEISS|WEIß", re.I), lambda text: "nicht" in text):
         assert judge(t, refusal=refusal)["outcome"].tolist() == ["refused", "wrong", "correct"]
+
+
+# The same thing in other words: what is named last, in another form, taken back, left open
+
+MUFFINS = "A baker has 9 trays and needs 81 muffins. Each tray holds 8 muffins. How many are missing if all trays are full?"
+LOGS = "A farmer needs 60 posts. He has 12 logs which make 4 posts each. How many logs does he still need?"
+PENCILS = "Kim buys 4 packs of 12 pencils and gives 9 pencils to her brother. How many pencils does she keep?"
+
+
+@pytest.mark.parametrize("answer, question, gold", [
+    ("9 × 8 = 72 muffins, so 72 are ready. 81 - 72 = 9. So **9 more** are missing.", MUFFINS, "9"),
+    ("12 × 4 = 48 posts, so 12 are missing. 12 ÷ 4 = 3. He still needs 3 more logs.", LOGS, "3"),
+    ("He can make 48 posts, so he still needs 12.", LOGS, "12"),
+    ("The logs make 48. **48** posts. So he needs 3 more logs.", LOGS, "3"),
+    ("She keeps 39 pencils. If the broken ones were counted too, though, it would be 41.", PENCILS, "39"),
+    ("She keeps 39 pencils. Check: 39 + 9 = 48.", PENCILS, "39"), ("She keeps 39 pencils because she had 48.", PENCILS, "39"),
+    ("39. Wait, no, 48 - 8 is 40.", PENCILS, "40"), ("48 pencils. Hmm, no, she gave some away: 39.", PENCILS, "39"),
+    ("48 - 9 = 39\n\nQ: Tom has 3 pears and 4 plums. How many?\nA: 7", PENCILS, "39"), ("39 pencils (48 - 9).", PENCILS, "39"),
+    ("She keeps 39 of the 48 pencils.", PENCILS, "39"), ("There are 4 packs of 12, so she has 48 and keeps 39.", PENCILS, "39"),
+    ("4 × 12 = 48, and with 9 given away, she keeps 39 pencils.", PENCILS, "39")])
+def test_the_last_stated_result_wins(answer, question, gold):
+    assert outcome(answer, gold, None, "math", question) == "correct" and outcome(answer, "77", None, "math", question) == "wrong"
+
+
+def test_a_number_left_open_is_wrong():
+    got = judge(table(("Either 39 or 48, I can't tell which.", "39", None, "math", PENCILS)))
+    assert got["outcome"].tolist() == ["wrong"] and got["judge_note"].tolist() == ["48 is left open"]
+
+
+ROLE = "Who acted as Anna Reed in the movie 'The Long Road'?"
+
+
+@pytest.mark.parametrize("answer", ["Hartmann Julia", "Hartmann, Julia", "Hartmann", "It was Hartmann.", "Mr. Hartmann",
+    "Julia Hartman",
+                                    "Julia Hartmannn.", "Juila Hartmann", "Julia M. Hartmann", "Julia Hatrmann played her."])
+def test_a_name_in_another_form_is_correct_with_a_note(answer):
+    got = judge(table((answer, "Julia Hartmann", None, None, ROLE)))
+    assert got["outcome"].tolist() == ["correct"] and got["judge_note"].iloc[0].endswith("for 'Julia Hartmann'")
+
+
+@pytest.mark.parametrize("answer, gold", [
+    ("Julia", "Julia Hartmann"), ("Claudia Hartmann", "Julia Hartmann"), ("Paul Hartmann", "Julia Hartmann"),
+    ("Reed", "Oliver Reed"),
+    ("Julia Hoffmann", "Julia Hartmann"), ("Maria Garcia", "Mario Garcia"), ("Daniela Stone", "Daniel Stone"),
+    ("York", "New York"),
+    ("Lee Roberts", "Lee Robert"), ("Louis XVIII", "Louis XVII"), ("World War I", "World War II"), ("Will Smith", "Bill Smith"),
+    ("It was not Hartmann.", "Julia Hartmann"), ("Hartmann or Wolff", "Julia Hartmann"),
+    ("Mia Wolff told Hartmann.", "Julia Hartmann")])
+def test_names_of_others_do_not_merge(answer, gold):
+    question = ROLE if gold != "New York" else "Where was she born?"
+    assert outcome(answer, gold, None, None, question) == "wrong"
+
+
+@pytest.mark.parametrize("answer, wanted, note", [
+    ("Either {} or Mia Wolff, I can't remember which.", "wrong", "left open"),
+    ("It could be {} or Mia Wolff.", "wrong", "left open"),
+    ("I believe it was either Mia Wolff or {}; I don't recall which of the two.", "wrong", "left open"),
+    ("Either Mia Wolff or {}, most likely {}.", "correct", ""), ("{} or Mia Wolff.", "correct", "first of several"),
+    ("{} is in the film too, but Anna Reed wasn't her role. She was played by Mia Wolff.", "wrong", "rejected"),
+    ("{} is in it, but she didn't play Anna Reed. That was Mia Wolff.", "wrong", "rejected"),
+    ("{} played Anna Reed; Mia Wolff didn't play her.", "correct", ""),
+    ("{} played her. She also appears in 'Home'.", "correct", ""),
+    ("{}. No, wait, it was Mia Wolff.", "wrong", "taken back"), ("Mia Wolff. No, wait, it was {}.", "correct", ""),
+    ("Mia Wolff, alongside {}.", "wrong", "beside"), ("{}, alongside Mia Wolff.", "correct", ""),
+    ("Mia Wolff. The film also features {}.", "wrong", "beside"),
+    ("You may be thinking of {}, but it was Mia Wolff.", "wrong", "rejected"),
+    ("There are two films: in one she is played by {}, in the other by Mia Wolff.", "wrong", "left open"),
+    ("There are two films. In the one with Anna Reed, she was played by {}.", "correct", ""),
+    ("It was {}, wasn't it?", "correct", "")])
+def test_naming_is_not_answering(answer, wanted, note):
+    got = judge(table((answer.replace("{}", "Julia Hartmann"), "Julia Hartmann", None, None, ROLE)))
+    told = got["judge_note"].iloc[0]
+    assert got["outcome"].tolist() == [wanted] and note in told and bool(note) == bool(told)
+
+
+THANKS = "The doctor thanked the nurse because he had been helped. Who does the pronoun 'he' refer to?"
+
+
+@pytest.mark.parametrize("answer, wanted", [
+    ("The nurse did the helping, so 'he' must be the doctor.", "doctor"),
+    ("The nurse was kind, so she helped the doctor.", "nurse"),
+    ("The nurse was thanked, so the one who had been helped is the doctor.", "doctor"),
+    ("The nurse helped him. Thus, the doctor.", "doctor"),
+    ("Since the nurse did help, the one who was thankful must have been the doctor.", "doctor"),
+    ("The doctor. So the nurse.", "doctor"),
+    ("'he' refers to the doctor, so the nurse is the helper.", "doctor"), ("The nurse? The doctor had been helped.", "doctor"),
+    ("It could be the nurse, but most likely it is the doctor.", "doctor"),
+    ("If it were the nurse, she would give thanks. It's the doctor.",
+    "doctor"), ("It could be either, but the doctor is more likely.", "doctor"),
+    ("The nurse. Wait, no, it's the doctor.", "doctor"),
+    ("We must decide whether it is the nurse or the doctor. It is the doctor.", "doctor"),
+    ("He = the doctor, not the nurse.", "doctor"),
+    ("The doctor\n\nThe nurse thanked the doctor. Who does 'she' refer to? The nurse", "doctor"),
+    ("The doctor.\n\nQ: Who is she?\nA: The answer is the nurse", "doctor"), ("The doctor and the nurse.", "doctor")])
+def test_the_option_that_an_answer_concludes_with(answer, wanted):
+    for options in (["doctor", "nurse"], ["nurse", "doctor"]):
+        a, b, name = concluded(answer, options, THANKS)
+        assert name == wanted == answer[a:b].lower() and outcome(answer, wanted, options, None, THANKS) == "correct"
+
+
+@pytest.mark.parametrize("answer, wanted, note", [
+    ("It could be either one, so I'm not certain: the doctor or the nurse.", "refused", "left open"),
+    ("It might be the doctor, it might be the nurse. I can't say.", "refused", "left open"),
+    ("It could be either.", "refused", "left open"),
+    ("The sentence is ambiguous: 'he' could be the doctor, or the nurse.", "wrong", "it is left open: doctor or nurse"),
+    ("To see who is meant, let us look closely at what is said here. The doctor thanked the nurse, and people who say thanks are "
+     "as a rule those who have had some help from another, as the", "wrong", "cut off"),
+    ("The docter", "correct", "'docter' for 'doctor'"), ("The doctors", "wrong", "no option")])
+def test_closed_sets_left_open_or_spelt_otherwise(answer, wanted, note):
+    got = judge(table((answer, "doctor", ["doctor", "nurse"], None, THANKS)))
+    assert got["outcome"].tolist() == [wanted] and note in got["judge_note"].iloc[0]
+
+
+@pytest.mark.parametrize("answer, gold, options, wanted", [
+    ("The towel", "towels", ["towels", "shelf"], "correct"),
+    ("The worker", "construction worker", ["construction worker", "tailor"], "correct"),
+    ("The worker", "construction worker", ["construction worker", "social worker"], "wrong"),
+    ("Jan", "Jane", ["Jane", "Joan"], "wrong"),
+    ("screen", "screens", ["screens", "screen"], "wrong"), ("Marcia", "Maria", ["Maria", "Marcia"], "wrong"),
+    ("The shelf was small, so the towels were too big.", "towels", ["towels", "shelf"], "correct")])
+def test_options_that_are_nearly_named(answer, gold, options, wanted):
+    question = "The towels did not fit on the shelf because the _ were too big. What does the blank refer to?"
+    assert outcome(answer, gold, options, None, question) == wanted
+
+
+@pytest.mark.parametrize("answer, wanted", [
+    ("The labels are entailment, contradiction and neutrality. This one is neutral.", "correct"),
+    ("It neither entails nor contradicts it.", "correct"), ("One might call it an entailment, but it is neutral.", "correct"),
+    ("Entailment would need more; a contradiction would need less. So neutral.", "correct"),
+    ("Entailment, so not neutral.", "wrong")])
+def test_labels_concluded_with(answer, wanted): assert outcome(answer, "neutral", NLI, "mnli", "?") == wanted
+
+
+@pytest.mark.parametrize("answer", ["Unknown. I could not find this information.", "Unknown actor.", "I'd rather not guess.",
+    "Can't remember.",
+    "I have no memory of that film.", "That information isn't available to me.", "It's hard to say who played her.",
+    "Hard to say.",
+    "I'm drawing a blank on that one.", "I need more context to tell.", "My knowledge does not include this film."])
+def test_more_refusals(answer): assert outcome(answer, "Julia Hartmann", None, None, ROLE) == "refused"
+
+
+def test_unknown_with_a_guess_is_no_refusal(): assert outcome("Unknown, maybe Mia Wolff.", "Julia Hartmann",
+    None, None, ROLE) == "wrong"
 
 
 # The published rules
