@@ -277,6 +277,7 @@ _APART = re.compile(r"""(?:\(|\b(?:let's|to)\ |(?<=[.!]\ )|(?<=\n))(?:double-?)?
       \b(?:had|though|instead|meant?|question|count(?:s|ed)?|includ\w+|interpret\w*|original\w*|otherwise|alternatively)\b
       [^!?\n]*?(?=[.!?](?:\s|$)|\n|$)""", re.X)
 
+_RESULT = re.compile(r"=\W*$")
 _MORE = re.compile(r"\)?\s?(?:[-+*/×÷x^](?=\s?[\d($])|(?:plus|minus|times|divided by)\b)")
 _PARTLY = re.compile(r"\d\)?(?:\s?[-+*/×÷x^]\s?|\s(?:plus|minus|times|divided by)\s)[$(]*$"
                      r"|\d \w{0,9} ?(?:out )?of (?:the |these |those |all |his |her )?$")
@@ -293,8 +294,8 @@ def _own_numbers(norm:str, asked:set[float]) -> tuple[list, list]:
     for fewer in (lambda f: not f[4], lambda f: not f[5]): found = list(filter(fewer, found)) or found
     found = [f[:4] for f in found]
     found = [f for f in found if not _PARTLY.search(norm[max(0, f[0] - 24):f[0]])
-             and not (_MORE.match(norm, f[1]) and not re.search(r"=\W*$", norm[max(0, f[0] - 6):f[0]]))] or found
-    results = {f[2] for f in found if re.search(r"=\W*$", norm[max(0, f[0] - 6):f[0]]) and not _MORE.match(norm, f[1])}
+             and not (_MORE.match(norm, f[1]) and not _RESULT.search(norm[max(0, f[0] - 6):f[0]]))] or found
+    results = {f[2] for f in found if _RESULT.search(norm[max(0, f[0] - 6):f[0]]) and not _MORE.match(norm, f[1])}
     return found, [f for f in found if f[2] not in asked - results] or found
 
 # %% ../nbs/02_mentions.ipynb #3c928854
@@ -363,9 +364,12 @@ def _stated(norm:str, asked:set[float], question:str=""):
 def stated_number(text:str, # an answer; of a very long one its last 20,000 characters count
                   question:str="" # what was asked
                  ) -> tuple[int, int, float, bool]|None: # (start, stop) in characters of `text`, value, is it a percentage?
-    "The number that an answer states."
+    "The number that an answer states, where it states it first."
     skip = max(0, len(text) - 20_000)
     norm, where = _normal(text[skip:])
     asked = _normal(question)[0]
-    found = _stated(norm, {_value(m) for m in _NUMBER.finditer(asked)}, asked)
+    known = {_value(m) for m in _NUMBER.finditer(asked)}
+    if found := _stated(norm, known, asked):
+        same = [f for f in _kept(norm, _own_numbers(norm, known)[0], asked) if f[2:] == found[2:] and f[0] <= found[0]]
+        found = next((f for f in same if f[2] not in known or _RESULT.search(norm[max(0, f[0] - 6):f[0]])), found)
     return found and (where[found[0]] + skip, where[found[1] - 1] + 1 + skip, found[2], found[3])
