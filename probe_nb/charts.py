@@ -7,6 +7,7 @@ __all__ = ['Picture', 'Pictures', 'cell_table', 'heatmap', 'profile', 'score_his
 
 # %% ../nbs/20_charts.ipynb #6526c3a4
 import struct
+import textwrap
 import zlib
 
 import altair as alt
@@ -110,7 +111,10 @@ def cell_table(
     layer, token = np.meshgrid(m.indexes["layer"], m.indexes["position"].astype(str).astype(object), indexing="ij")
     df = pd.DataFrame(dict(cell=np.arange(layer.size), layer=layer.ravel(), position=token.ravel(), value=flat[metric]))
     if df.value.dtype.kind == "f": df["value"] = df.value.replace([np.inf, -np.inf], np.nan).round(4)
-    if {"auc_low", "auc_high"} <= flat.keys(): df["interval"] = _intervals(flat["auc_low"], flat["auc_high"])
+    bounds = next((k for k in (metric, "auc") if {f"{k}_low", f"{k}_high"} <= flat.keys()), None)
+    if bounds: df["interval"] = _intervals(flat[f"{bounds}_low"], flat[f"{bounds}_high"])
+    for kind in ("correct", "wrong"): # a lens has the mean of each kind of answer
+        if f"{metric}_{kind}" in flat: df[f"if_{kind}"] = np.round(flat[f"{metric}_{kind}"], 4)
     if {"n", "n_wrong"} <= flat.keys(): df["right"], df["wrong"] = flat["n"] - flat["n_wrong"], flat["n_wrong"]
     missing, told = df.value.isna(), pd.Series(flat.get("reason", ""), df.index).astype(str)
     return df.assign(why=told.mask(told == "", "not computed").where(missing, "")) if missing.any() else df
@@ -127,18 +131,27 @@ _FIXED = {"auc", "auc_low", "auc_high", "accuracy", "majority"} # drawn from cha
 # the nine colours of ColorBrewer's Blues, as the published figures use them; Vega's own "blues" starts a third of the way up
 _BLUES = ["#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"]
 
-def _scale(values: pd.Series, metric: str, domain, scheme: str) -> alt.Scale:
-    "The domain asked for, else the metric's own, else the range of the values"
+def _scale(values: pd.Series, metric: str, domain, scheme: str, centre: float|None=None) -> alt.Scale:
+    "The domain asked for, else the metric's own, else the range of the values, even on both sides of `centre`"
     own = (.5, 1) if metric in _FIXED else (values.min(), values.max()) if values.notna().any() else (0, 1)
+    if centre is not None: own = centre - (far := max(abs(v - centre) for v in own)), centre + far
+    if centre is not None and scheme == "blues": scheme = "redblue"
     lo, hi = map(float, domain or own)
     look = dict(range=_BLUES, interpolate="rgb") if scheme == "blues" else dict(scheme=scheme)
     return alt.Scale(domain=[lo, hi if hi != lo else lo + 1], clamp=True, **look)
 
-def _under_pointer(df: pd.DataFrame, metric: str, ci: float) -> list[alt.Tooltip]:
+def _name(m: xr.Dataset, metric: str) -> str: return m[metric].attrs.get("long_name") or _NAMES.get(metric, metric)
+
+def _subtitle(m: xr.Dataset, width: int) -> list[str]:
+    "What a lens is and is not, in lines that fit above the picture"
+    return textwrap.wrap(str(m.attrs.get("what", "")), max(30, width // 6))
+
+def _under_pointer(df: pd.DataFrame, m: xr.Dataset, metric: str) -> list[alt.Tooltip]:
     "Layer, token, value, interval, numbers of answers: what the map holds of them"
     number = ",d" if df.value.dtype.kind in "iu" else ".3f" if metric in _FIXED else ".4~g"
-    names = dict(layer="Layer", position="Token", value=_NAMES.get(metric, metric), right="right answers", wrong="wrong answers",
-                 interval=f"{100 * ci:g} % interval of the AUC")
+    names = dict(layer="Layer", position="Token", value=_name(m, metric), right="right answers", wrong="wrong answers",
+                 interval=f"{100 * m.attrs.get('ci', .95):g} % interval", if_correct="mean, right answers",
+                 if_wrong="mean, wrong answers")
     return [alt.Tooltip(k, title=v, type="nominal" if k in ("position", "interval") else "quantitative",
                         **(dict(format=number) if k == "value" else {})) for k, v in names.items() if k in df]
 
@@ -190,12 +203,13 @@ def heatmap(
     "The map as in the published figures: layers downwards, tokens across; missing cells are grey and struck through"
     m, df = _checked(pmap, metric), cell_table(pmap, metric)
     (w, h), base = _sized(m, width, height), alt.Chart().encode(**_axes(m))
-    scale = _scale(df.value, metric, domain, scheme)
-    colour = alt.Color("value:Q", title=_NAMES.get(metric, metric), scale=scale, legend=_bar(h))
+    scale = _scale(df.value, metric, domain, scheme, m[metric].attrs.get("centre"))
+    colour = alt.Color("value:Q", title=_name(m, metric), scale=scale, legend=_bar(h))
     there = base.transform_filter("isValid(datum.value)").mark_rect()
-    layers = [there.encode(color=colour, tooltip=_under_pointer(df, metric, m.attrs.get("ci", .95)))]
+    layers = [there.encode(color=colour, tooltip=_under_pointer(df, m, metric))]
     if "why" in df: layers += _struck(base, min(w / m.sizes["position"], h / m.sizes["layer"]))
-    heading = alt.TitleParams(_titled(m, title), fontSize=14, fontWeight="normal", anchor="middle", limit=w + 200, offset=10)
+    heading = alt.TitleParams(_titled(m, title), fontSize=14, fontWeight="normal", anchor="middle", limit=w + 200, offset=10,
+                               subtitle=_subtitle(m, w), subtitleFontSize=11, subtitleColor="#666666")
     return Picture(data=df, layer=layers, width=w, height=h, title=heading, view=alt.ViewBackground(stroke=None))
 
 # %% ../nbs/20_charts.ipynb #7baf2d5e

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from .marks import mark, marks_of, read_marks
-from .mentions import _REFERS  # noqa: F401 (the span room has it from here)
 from .mentions import (_EITHER, _NUMBER, _chosen, _ends, _fate, _open, _respelt, _slip, _value, concluded,
                                stated_number)
 from .words import _SMALL, _mentions, _normal, _refusal, _standing, find_mentions

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .models import LM
-from .sites import _Stop
+from .blocks import _Stop
 
 # %% ../nbs/04_passes.ipynb #0b7dc53a
 def gather(h:torch.Tensor, # [row, token, feature]

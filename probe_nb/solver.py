@@ -102,9 +102,12 @@ def _deflated(sp: _Space, Cs: torch.Tensor, total: torch.Tensor):
     mean = Cs @ UT
     H = ((Cs[:, :, None] * sp.U[:, None]).flatten(1, 2) @ UT).unflatten(1, (Cs.shape[1], -1))
     H = H - mean[..., None] * (mean / total)[..., None, :]
-    diag = H.diagonal(dim1=-2, dim2=-1)
-    diag += 1 + 10 * torch.finfo(H.dtype).eps * diag
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(H)[0])
+    H.diagonal(dim1=-2, dim2=-1).add_(1)
+    unit = H.diagonal(dim1=-2, dim2=-1).clamp_min(1).rsqrt()
+    unit = unit[..., None] * unit[..., None, :]  # to a diagonal of ones, which rounding spares most
+    one = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
+    L, failed = torch.linalg.cholesky_ex(H * unit + 100 * torch.finfo(H.dtype).eps * one)
+    inverse = torch.cholesky_inverse(torch.where((failed > 0)[..., None, None], one, L)) * unit
     W = UT[:, :, :r].contiguous() if sp.dual else sp.V.mT.contiguous()
     def solve(a):
         body, far = a[..., :sp.k], a[..., sp.k:]

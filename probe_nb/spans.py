@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from .answers import _limit, answer, check_model, encode_prompts
-from .judges import _REFERS, _is_number, _labels, _texts
+from .judges import _is_number, _labels, _nearly, _texts
 from .marks import marks_of
-from .mentions import _mentions, _normal, _standing, find_mentions, stated_number
+from .mentions import _chosen, stated_number
 from .models import LM, Progress, track
 from .phrases import find_phrase
+from .words import _mentions, _normal, _standing, find_mentions
 
 # %% ../nbs/04_spans.ipynb #0b7dc53a
 def char_ranges(tokenizer:object, # the model's
@@ -115,16 +116,18 @@ def _begins(data:bytes) -> tuple[np.ndarray, str]:
 Found = tuple[int, int, str]|str  # characters start, stop and "high" or "low"; or why there is none
 
 def _option(text:str, row) -> Found:
-    "The first option or label that is not denied, behind \"the answer is\" where it says so: the one that `judge` takes."
-    (norm, where), labels = _normal(text), (_labels(row) or {}).items()
-    stems = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm))
-    found = stems if labels else _mentions(norm, row["options"])
-    refers = next((m.end() for m in _REFERS.finditer(norm)), 0)
-    behind = [f for f in found if f[0] >= refers] or found
-    said = [f for f in behind if _standing(norm, *f[:2]) != "denied"]
-    if found and not said: return f"only denies {found[0][2]!r}"
-    if not found: return f"none of the {len(labels or row['options'])} options is named"
-    return where[said[0][0]], where[said[0][1] - 1] + 1, "high" if len({n for *_, n in said}) == 1 else "low"
+    "The option or label that the answer means: the one that `judge` takes."
+    norm, where = _normal(text)
+    labels, names = (_labels(row) or {}).items(), row["options"]
+    found = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm))
+    found = found if labels else _mentions(norm, names)
+    if not labels and (missing := [n for n in names if n not in {f[2] for f in found}]):
+        found, _ = _nearly(norm, missing, names, found)
+    means, how = _chosen(norm, found, _normal(str(row.get("question") or ""))[0])
+    if how in ("open", "refused", "cut"): return "it is cut off before it concludes" if how == "cut" else "it is left open"
+    if not means: return f"only denies {found[0][2]!r}" if found else f"none of the {len(labels or names)} options is named"
+    sure = how == "concluded" or len({n for *_, n in found}) == 1
+    return where[means[0]], where[means[1] - 1] + 1, "high" if sure else "low"
 
 def _gold(text:str, row) -> Found:
     "The first mention of a gold alias, in whole words, that is not denied."

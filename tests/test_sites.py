@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, LlavaConfig
 from worlds import EXTRA, KINDS, SIZE, livened, tiny_model, tiny_tokenizer
 
 from probe_nb.activations import extract
+from probe_nb.blocks import SITES, find_blocks, find_sites
 from probe_nb.models import LM, check_lm, load_lm
-from probe_nb.sites import SITES, find_blocks, find_sites
 
 ROWS = [[5, 6, 7, 8, 9, 10, 11, 12, 13], [40, 41, 42, 43], [99, 7, 12, 300, 301, 302, 17]]
 ALL = set(SITES)
