@@ -1,7 +1,7 @@
 """Not circular: 200 answers to real questions, written by one who had not seen the code, marked by another (tests/data).
 
-The judge's rules were mended on the 96 rows of DEVELOPED; the other 104 were not looked at. The span rules saw none of the marks but
-through the judge's functions, which they share. 2026-11-22: judge 96 of 96 and 97 of 104; spans "high" 171 of 200, of these 0.95 as marked.
+The judge's rules were mended on the 96 rows of DEVELOPED; the other 104 were not looked at. The span rules saw no marks, but
+they share the judge's functions. 2026-11-22: judge 96 of 96 and 97 of 104; spans "high" 171 of 200, of these 0.95 as marked.
 """
 import json
 import zlib
