@@ -310,3 +310,28 @@ def test_threads_are_left_as_they_were():
     before = torch.get_num_threads()
     ProbeGrid(C=[1.]).fit(*[np.random.default_rng(0).normal(size=(6, 50, 3)), np.arange(50) % 2])
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_where_the_optimum_is_nothing_it_is_found(scale, recwarn):
+    "Constant features, and rows whose twins contradict them: the best direction is none, and no time is spent on its absence."
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 6)).repeat(3, 0).astype(np.float32), np.tile([True, False, False], 20)
+    for x in (X, np.full_like(X, 7.1), np.zeros_like(X)):
+        for C in (.001, 1., 100.):
+            scores = grid_scores(x[None], y, np.ones(60), [C], scale)
+            np.testing.assert_allclose(scores, np.log(1 / 2), atol=2e-3)
+            np.testing.assert_allclose(LogisticProbe(C=C, scale=scale).fit(x, y).decision_function(x), np.log(1 / 2), atol=2e-3)
+    assert not recwarn.list
+
+
+def test_whatever_the_scale_no_warning(recwarn):
+    rng = np.random.default_rng(0)
+    for size in (1e-4, 1., 1e4):
+        for n, d in ((30, 4), (30, 60), (80, 20)):
+            X, y = (size * rng.normal(size=(n, d))).astype(np.float32), rng.random(n) < .5
+            for C in (1e-3, 1., 100.):
+                scores, fit = grid_scores(X[None], y, np.ones(n), [C])[0, 0, 0], peer(X / size, y, C * size**2)
+                if size > 1 and n < 2 * d: continue  # separable: scikit-learn itself stops early
+                assert np.linalg.norm(scores - fit.decision_function(X / size)) < 2e-3 * np.linalg.norm(scores)
+    assert not [w for w in recwarn.list if "probes" in str(w.message)]
