@@ -505,6 +505,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'probe_nb.solver._Space.image': ('solver.html#_space.image', 'probe_nb/solver.py'),
                                  'probe_nb.solver._Space.lower': ('solver.html#_space.lower', 'probe_nb/solver.py'),
                                  'probe_nb.solver._Space.only': ('solver.html#_space.only', 'probe_nb/solver.py'),
+                                 'probe_nb.solver._centred': ('solver.html#_centred', 'probe_nb/solver.py'),
                                  'probe_nb.solver._chunks': ('solver.html#_chunks', 'probe_nb/solver.py'),
                                  'probe_nb.solver._conjugate': ('solver.html#_conjugate', 'probe_nb/solver.py'),
                                  'probe_nb.solver._deflated': ('solver.html#_deflated', 'probe_nb/solver.py'),

@@ -119,15 +119,13 @@ def _option(text:str, row) -> Found:
     "The option or label that the answer means: the one that `judge` takes."
     norm, where = _normal(text)
     labels, names = (_labels(row) or {}).items(), row["options"]
-    found = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm))
-    found = found if labels else _mentions(norm, names)
+    found = sorted((*m.span(), n) for n, stem in labels for m in re.finditer(rf"\b(?:{stem})\b", norm)) or _mentions(norm, names)
     if not labels and (missing := [n for n in names if n not in {f[2] for f in found}]):
         found, _ = _nearly(norm, missing, names, found)
     means, how = _chosen(norm, found, _normal(str(row.get("question") or ""))[0])
     if how in ("open", "refused", "cut"): return "it is cut off before it concludes" if how == "cut" else "it is left open"
     if not means: return f"only denies {found[0][2]!r}" if found else f"none of the {len(labels or names)} options is named"
-    sure = how == "concluded" or len({n for *_, n in found}) == 1
-    return where[means[0]], where[means[1] - 1] + 1, "high" if sure else "low"
+    return where[means[0]], where[means[1] - 1] + 1, "high" if how == "concluded" or len({n for *_, n in found}) == 1 else "low"
 
 def _gold(text:str, row) -> Found:
     "The first mention of a gold alias, in whole words, that is not denied."

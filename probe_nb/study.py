@@ -240,7 +240,8 @@ def map(self:Study,
     "The map at `site`."
     site, show = site or self.site, self.progress if progress is None else progress
     path = self.path/"map.zarr"/_slug(site)
-    asked = json.dumps(dict(seed=self.card["seed"], layers=self.layers) | options, sort_keys=True, default=str)
+    hand = _file_hash(self.path/"hand.jsonl")  # a map made before the last mark is an old one
+    asked = json.dumps(dict(seed=self.card["seed"], layers=self.layers, hand=hand) | options, sort_keys=True, default=str)
     if (found := _opened_map(path, asked)) is not None: return found
     ans = self.answers(progress)
     pmap = probe_map(self.acts(site, progress), ans, progress=show, **(dict(seed=self.card["seed"]) | options))

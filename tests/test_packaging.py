@@ -54,9 +54,9 @@ def test_import_is_fast_and_without_torch():
 
 
 def test_star_import_gives_the_contract_and_no_modules():
-    told = python("before = set(dir())\nfrom probe_nb.all import *\nimport types\n"
-                  "print(*[n for n in dir() if n not in before and not isinstance(globals()[n], types.ModuleType)])\n"
-                  "print(*[n for n in dir() if n not in before and isinstance(globals()[n], types.ModuleType)])")
+    told = python("there_already = set(dir())\nfrom probe_nb.all import *\nimport types\n"
+                  "print(*[n for n in dir() if n not in there_already and not isinstance(globals()[n], types.ModuleType)])\n"
+                  "print(*[n for n in dir() if n not in there_already and isinstance(globals()[n], types.ModuleType)])")
     assert told.returncode == 0, told.stderr
     names, modules = (line.split() for line in told.stdout.split("\n")[:2])
     lost = set(CONTRACT) - set(names)

@@ -140,16 +140,32 @@ def test_objects_as_models(tmp_path):
     assert study.report().exists()
 
 
-def test_a_cut_off_run_goes_on(tmp_path, monkeypatch):
-    true, asked = S.answer, []
-    def cut(lm, qs, **kw):
-        asked.append(len(qs))
-        if len(asked) == 2: raise KeyboardInterrupt
-        return true(lm, qs, **kw)
-    monkeypatch.setattr(S, "answer", cut)
-    with pytest.raises(KeyboardInterrupt): Study(tmp_path/"a", lm="demo", questions="demo", n=300, **KW).answers()
-    ans = Study(tmp_path/"a", **KW).answers()
-    assert asked == [256, 44, 44] and ans["example"].tolist() == list(range(300)) and not (tmp_path/"a"/"answers.parts").exists()
+def test_a_cut_off_run_goes_on(tmp_path):
+    def killed(items, total, desc):
+        for i, item in enumerate(items):
+            if i == 1: raise KeyboardInterrupt
+            yield item
+    with pytest.raises(KeyboardInterrupt): Study(tmp_path/"a", lm="demo", questions="demo", n=300, progress=killed).answers()
+    done = list((tmp_path/"a"/"answers.parts").glob("*.parquet"))
+    left = []
+    ans = Study(tmp_path/"a", progress=lambda items, total, desc: (left.append((desc, total)), items)[1]).answers()
+    assert len(done) == 1 and left[0] == ("answering", 1) and not (tmp_path/"a"/"answers.parts").exists()
+    whole = Study(tmp_path/"b", lm="demo", questions="demo", n=300, **KW).answers()
+    assert ans["answer_ids"].tolist() == whole["answer_ids"].tolist() and ans["outcome"].tolist() == whole["outcome"].tolist()
+
+
+def test_a_mark_wins_and_nothing_old_stays(tmp_path):
+    study = Study(tmp_path/"a", lm="demo", questions="demo", n=80, **KW)
+    old, ans = study.map(positions=["exact_answer_last"]), study.answers()
+    first = ans[ans["outcome"] == "wrong"].iloc[0]
+    study.mark(first["example"], correct=True)
+    new = study.map(positions=["exact_answer_last"])
+    assert new["n_wrong"].values.max() == old["n_wrong"].values.max() - 1
+    study.mark(first["example"], span=None)
+    again = Study(tmp_path/"a", **KW)
+    row = again.answers().set_index("example").loc[first["example"]]
+    assert pd.isna(row["span_start"]) and row["outcome"] == "correct" and row["judged_by"] == "hand"
+    assert again.map(positions=["exact_answer_last"])["n"].values.max() == old["n"].values.max() - 1
 
 
 def test_a_write_that_fails_leaves_the_old_file(study, monkeypatch):
