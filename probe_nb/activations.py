@@ -36,11 +36,13 @@ class _Rows:
 def _check_positions(ans, pos):
     "Refuse positions of other answers, and those that are named twice."
     foreign = sorted(set(pos["example"]) - set(ans["example"]))
-    if foreign:
-        raise ValueError(f"{len(foreign)} examples of the positions are not among the answers (the first: {foreign[0]}): "
-                         "use positions(ans) of the same table")
+    if foreign: raise ValueError(f"{len(foreign)} examples of the positions are not among the answers "
+                                 f"(the first: {foreign[0]}): use positions(ans) of the same table")
     twice = pos[pos.duplicated(["example", "position"])]
     if len(twice): raise ValueError(f"example {twice['example'].iloc[0]} has the position {twice['position'].iloc[0]!r} twice")
+    pools = pos.groupby("position")["pool"].unique().map(list)
+    if len(odd := pools[[p not in (["first"], ["mean"], ["max"]) for p in pools]]):
+        raise ValueError(f"position {odd.index[0]!r} has the pool {odd.iloc[0]}: each has one of first, mean, max")
 
 # %% ../nbs/05_activations.ipynb #62840281
 def _key(ids) -> int:
@@ -320,10 +322,11 @@ def extract(lm:LM, # the model that gave the answers
            ) -> xr.DataArray: # [example, position, layer, feature]; rows as in `ans`, NaN where a position is missing
     "What the model computed at the named positions of each answer."
     grid, rows = _asked(lm, ans, pos, site, layers)
+    dtype = dtype and str(dtype).removeprefix("torch.")
     how = limit, progress, dtype, token_budget, block
     if path is None: acts = _in_memory(lm, grid, rows, *how)
     else:
-        path, there = Path(path), open_parts(Path(path))
+        path, there = (path := Path(path).expanduser()), open_parts(path)
         _check_same(path, grid, dtype, there)
         if missing(grid, there):
             with locked(path): _to_disk(lm, grid, rows, path, *how)
@@ -362,7 +365,7 @@ def open_acts(path:str|Path, # a folder that `extract` wrote
               layers:list[int]|None=None # which; default: all that are there
              ) -> xr.DataArray: # [example, position, layer, feature], read from disk where it is used
     "Open stored activations, without the model."
-    path = Path(path)
+    path = Path(path).expanduser()
     if not (parts := open_parts(path)):
         raise FileNotFoundError(f"no activations at {path}: extract(lm, ans, pos, path=…) writes them")
     if (ans is None) != (pos is None): raise ValueError("open_acts takes answers together with their positions, or neither")

@@ -67,8 +67,9 @@ _NUMBER = re.compile(r"(?<![\w.,])[-−]?(?:[$€£¥] ?)?\d+(?:[.,:/]\d+)*(?: ?
                      rf"(?: (?:hundred|thousand|million|billion|trillion))*(?!\w)|\b{_COUNT}(?:[- ]{_COUNT})*\b", re.I)
 _QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|«([^»\n]{1,200})»|"
                      r"(?<!\w)['‘]((?:[^'’\n]|['’](?=\w)){1,200})['’](?!\w)")
-_WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|Mt|Inc|Ltd|Co|Corp|Gen|Prof)\.|[^\W\d_]\.(?=\s[^\W\d_])|"
-                   r"\d+(?:[.,]\d+)*|\w+(?:['’.-]\w+)*|&")
+_WORD = re.compile(r"(?:[^\W\d_]\.){2,}|\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|Mt|Ft|Lt|Sgt|Capt|Col|Rev|Inc|Ltd|Co|Corp|Gen|Prof)\.|"
+                   r"[^\W\d_]\.(?=\s[^\W\d_])|"
+                   r"\d+(?:[.,]\d+)*|\w[\w\u0300-\u036f]*(?:['’.-]\w[\w\u0300-\u036f]*)*|&")
 
 # %% ../nbs/03_phrases.ipynb #725b97b8
 def _starts(text:str, a:int) -> bool:
@@ -159,7 +160,7 @@ def _doubtful(s:str, a:int, b:int, kind:str) -> bool:
                 or kind != "place" and re.fullmatch(r"\W*The ", before)
                 or kind in ("name", "person") and re.search(r"\b(?:in|at|from|on|for|with|of|to) (?:the )?$", before))
 
-_ENDS = re.compile(r"(?<!\b[A-Z])(?<!\b[DMSJ]r)(?<!\bMrs)(?<!\bSt)[.!?][\"”'’)]*\s+(?=[A-Z\"“'])|\n+")
+_ENDS = re.compile(r"(?<!\b[A-Z])(?<!\b[DMSJ]r)(?<!\bMrs)(?<!\b[SMFL]t)[.!?][\"”'’)]*\s+(?=[A-Z\"“'])|\n+")
 
 def _sentences(text:str) -> list[tuple[int, int]]:
     "Characters of each sentence."
@@ -196,14 +197,17 @@ def find_phrase(text:str, # an answer
         first = re.match(r"[^,]+(?=,)", text[a:b]) if kind in ("person", "place") else None
         return a, a + first.end() if first else b, "low" if hedged or re.search(r",| (?:or|and) ", text[a:b]) else "high"
     known = lambda x: x.lower() in _SMALL or re.search(rf"(?<!\w){re.escape(x.lower())}(?!\w)", question.lower())
+    unknown = lambda s: [t for t in _things(s, kind) if not known(x := s[slice(*t)]) and (_stems(x) - asked or not _stems(x))
+                         and _standing(s.lower(), *t) != "denied" and not _ALSO.search(s, max(0, t[0] - 60), t[0])]
+    parts = [text[slice(*p)] for p in _sentences(text)]
+    several = len({s[slice(*t)].lower() for s in parts for t in unknown(s)}) > 1  # any of them may be meant
     for start, stop in _sentences(text):
         s = text[start:stop]
-        new = [t for t in _things(s, kind) if not known(x := s[slice(*t)]) and (_stems(x) - asked or not _stems(x))
-               and _standing(s.lower(), *t) != "denied" and not _ALSO.search(s, max(0, t[0] - 60), t[0])]
-        if not new: continue
+        if not (new := unknown(s)): continue
         fresh = [t for t in new if kind == "title" or not _stems(s[slice(*t)]) & asked]
         (a, b), sure = _choose(s, fresh or new, kind)
-        sure &= bool(fresh) and not hedged and kind not in ("amount", "reason") and _standing(s.lower(), a, b) == "said"
+        sure &= bool(fresh) and not several and not hedged and kind not in ("amount", "reason")
+        sure &= _standing(s.lower(), a, b) == "said"
         sure &= not _doubtful(s, a, b, kind)
         return start + a, start + b, "high" if sure else "low"
     return _noun(text, question, "low" if hedged or kind != "name" else "high")

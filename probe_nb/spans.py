@@ -172,9 +172,9 @@ Exact answer:"""
 # %% ../nbs/04_spans.ipynb #f34f19fe
 def _extract(extractor:LM, rows:list[dict], progress) -> list[str|None]:
     "What the extractor says the exact answer of each row is; None where it cannot read so much."
-    texts = [EXTRACT.format(question=r["question"], answer=str(r["answer"]).strip()) for r in rows]
-    unique = list(dict.fromkeys(texts))
-    asked = pd.DataFrame(dict(id=[str(i) for i in range(len(unique))], question=unique, gold="?"))
+    plain = lambda t: "".join(c for c in str(t).strip() if c in "\n\t" or unicodedata.category(c) != "Cc")
+    texts = [EXTRACT.format(question=plain(r["question"]), answer=plain(r["answer"])) for r in rows]
+    asked = pd.DataFrame(dict(question=list(dict.fromkeys(texts)), gold="?")).reset_index(names="id")
     form = "auto" if getattr(extractor.tokenizer, "chat_template", None) else "{question}"
     asked = asked[[len(ids) < _limit(extractor) for ids in encode_prompts(extractor, asked, form)]]
     said = answer(extractor, asked, prompt=form, max_new_tokens=50, progress=progress)["answer"] if len(asked) else []

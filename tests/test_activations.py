@@ -419,3 +419,17 @@ def test_what_does_not_fit_its_type_is_an_error(lm, tmp_path):
         with pytest.raises(ValueError, match="example .* does not fit float16: use dtype"):
             extract(lm, ans, positions(ans), site="mlp_out", dtype="float16", path=path, progress=False)
     hook.remove()
+
+
+def test_an_unknown_or_mixed_pool_is_refused(lm):
+    ans = answers()
+    pos = positions(ans)
+    for pool in ("median", np.where(np.arange(len(pos)) % 2, "mean", "max")):
+        with pytest.raises(ValueError, match="has the pool"): extract(lm, ans, pos.assign(pool=pool), progress=False)
+
+
+def test_a_type_of_torch_and_its_name_are_one(lm, tmp_path):
+    ans = answers()
+    pos = positions(ans)
+    first = extract(lm, ans, pos, path=tmp_path/"a", dtype=torch.bfloat16, progress=False)
+    assert extract(lm, ans, pos, path=tmp_path/"a", dtype=torch.bfloat16, progress=False).equals(first)

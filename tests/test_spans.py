@@ -449,3 +449,15 @@ def test_the_demos_spans():
     for r in judged[judged["span_start"].notna()].to_dict("records"):
         assert r["exact_answer"].lower() in [o.lower() for o in r["options"]]
     assert check_questions(ans[["id", "question", "gold"]]).shape[0] == 80
+
+
+@pytest.mark.parametrize("text", ["Sydney is the largest city, but the capital is Canberra.", "Many people think it is Sydney. It is Canberra."])
+def test_the_rule_is_not_sure_among_several_names(text):
+    assert find_phrase(text, "What is the capital of Australia?")[2] == "low"
+
+
+@pytest.mark.parametrize("text, name", [("It was Ft. Worth.", "Ft. Worth"), ("Mt. Kilimanjaro", "Mt. Kilimanjaro"),
+                                        ("It was Zoe\u0308 Kravitz.", "Zoe\u0308 Kravitz")])
+def test_a_name_is_not_cut_at_its_dot_or_accent(text, name):
+    a, b, _ = find_phrase(text, "Which one is it?")
+    assert text[a:b] == name
