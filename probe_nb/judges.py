@@ -49,6 +49,16 @@ def _cut(text:str, asked:str) -> int:
     return len(text) if (end := _ends(norm, asked)) == len(norm) else where[end]
 
 # %% ../nbs/03_judges.ipynb #74c8413d
+def _as_written(norm:str, golds:list[str]) -> list[tuple[int, int, str]]:
+    "Where a gold answer that begins or ends with a sign stands as it is written, as `_mentions` has it."
+    for g in golds:
+        n = _normal(g)[0].strip()
+        if n and n == norm.strip(): return [(i := norm.find(n), i + len(n), g)]
+        if not re.search(r"\w", n) or re.fullmatch(r"\w|\w.*\w", n, re.S): continue
+        if m := re.search((r"(?<!\w)" if n[0].isalnum() else "") + re.escape(n) + (r"(?!\w)" if n[-1].isalnum() else ""), norm):
+            return [(*m.span(), g)]
+    return []
+
 def _match(row:dict) -> tuple[str, str]:
     "Whole words: does the answer say an alias of the gold answer?"
     asked = _normal(str(row["question"] or ""))[0]
@@ -56,7 +66,7 @@ def _match(row:dict) -> tuple[str, str]:
     norm, where = _normal(text)
     big = lambda t: t[0].isupper() and not text.isupper()
     bare = {b for g in row["gold"] if (b := re.sub(r"(?i)^(?:the|an?)\s+", "", g))} - set(row["gold"])
-    found = _mentions(norm, [*row["gold"], *bare])
+    found = _mentions(norm, [*row["gold"], *bare]) or _as_written(norm, row["gold"])
     for a, b, g in found or _respelt(norm, row, asked):
         named, how, one = text[where[a]:where[b - 1] + 1], _fate(norm, a, b, text, where, row), " " not in _bare(g)
         if g in bare and one and g[0].isupper() and not big(named) and _bare(text) != _bare(g): continue
@@ -223,7 +233,8 @@ Verdict:"""
 def _asked(row:dict) -> str:
     "The judge's prompt for a row; of a long answer its first 4,000 characters."
     parts = dict(question=row["question"] or "", gold=" or ".join(row["gold"][:9]), answer=row["answer"][:4000])
-    return re.sub(r"\{(question|gold|answer)\}", lambda m: " ".join(str(parts[m[1]]).split()), JUDGE_PROMPT)
+    plain = {k: re.sub(r"[\x00-\x1f\x7f-\x9f]", "", " ".join(str(v).split())) for k, v in parts.items()}  # no control characters
+    return re.sub(r"\{(question|gold|answer)\}", lambda m: plain[m[1]], JUDGE_PROMPT)
 
 # %% ../nbs/03_judges.ipynb #2844a2e5
 def _verdict(said:str) -> tuple[str, str]:

@@ -74,6 +74,8 @@ _ONE_IS = re.compile(rf"(?:\b(?:one|person|individual|who|someone|thing|what|whi
 _HEAD = re.compile(r"\W*(?:(?:it is|it's|it was|i think|i would say|i'd say|probably)\W+)?(?:the |an? )?\W*")
 _ENDS = re.compile(r"""['\")*]*(?:\W*$|\s?[.,;:!?()\n–—-]|\s(?:who|that|which|because|since|as|for|and\ not|rather|instead|here
     |in\ this|is\ (?:meant|the|who|more|most|likely)|was\ (?:meant|the\ one|who))\b)""", re.X)
+_SO_BEGINS = re.compile(r"['\")*]*(?:,(?! ?(?:who|whose|which|and|or|but|so|then)\b)|,?\s(?:because|since|as|for)\b)")
+_REASON = re.compile(r"\w\W+(?:because|since)\b(?!.*\b(?:so|therefore|thus|hence)\b)", re.S)
 _CUT_OFF = re.compile(r"[\w,;]\s+[\w'-]+\Z")
 _LIKELIER = re.compile(r"\W*must (?:have|be)\b|\W*(?:is|seems|looks|makes|would be|sounds)(?: the| much| far)?"
                        r" (?:more|most|likelier|likeliest|better|best)\b")
@@ -90,16 +92,20 @@ def _place(asked:str) -> tuple[re.Pattern|None, re.Pattern|None, re.Pattern|None
 
 # %% ../nbs/02_mentions.ipynb #74c8413d
 def _means(norm:str, f:tuple, before:int, place:tuple) -> int:
-    "How clearly it says that it means the mention `f`, with nothing named since `before`: 3, 2, 1, or 0 (it just names it)."
+    "How clearly it says that it means the mention `f`, with nothing named since `before`: 5 to 1, or 0 (it just names it)."
     a, b = f[:2]
     lo = max(a - 160, 0)
     lo += max((m.end() for m in re.finditer(r"[.;!?\n](?!\S)|;", norm[lo:a])), default=0)
     whole, lead = norm[lo:a], norm[max(lo, before):a]
     follows, leads, _ = place
-    if follows and (follows.match(norm, b) or _ONE_IS.search(whole) and follows.search(" " + whole)): return 3
-    if leads and leads.search(lead) or any(len(lead) - m.end() <= 60 for m in _TELLS.finditer(lead)): return 3
+    tells = any(len(lead) - m.end() <= 60 for m in _TELLS.finditer(lead))
+    if tells and not _REASON.search(whole): return 5
     ends = _ENDS.match(norm, b)
-    if a < 60 and _HEAD.fullmatch(norm, 0, a) and ends: return 2
+    begins = a < 60 and _HEAD.fullmatch(norm, 0, a)
+    if begins and _SO_BEGINS.match(norm, b): return 4
+    if follows and (follows.match(norm, b) or _ONE_IS.search(whole) and follows.search(" " + whole)): return 3
+    if leads and leads.search(lead) or tells: return 3
+    if begins and ends: return 2
     if _LIKELIER.match(norm, b) or _SUGGESTS.search(lead) and norm[b:b + 2] != "'s": return 1
     if ends and (_CONCLUDES.search(lead) or _ONE_IS.search(whole)): return 1
     return 0
@@ -117,7 +123,7 @@ def _chosen(norm:str, found:list[tuple], asked:str="") -> tuple[tuple|None, str]
     sure = [(_means(norm, f, max(s for s in stops if s <= f[0]), place), f) for f in firm]
     best = max((n for n, _ in sure), default=0)
     if not best and len(norm) > 150 and _CUT_OFF.search(norm[-100:]): return None, "cut"
-    if best: return [f for n, f in sure if n == best][0 if best == 2 else -1], "concluded"
+    if best: return [f for n, f in sure if n == best][0 if best in (2, 4) else -1], "concluded"
     if len({f[2] for f in said}) > 1 and (not firm or _EITHER.search(norm) or _open(norm) == "refused"):
         if how := _open(norm): return (firm or said)[0], how
     return (first := (firm or said)[0]), _standing(norm, *first[:2])
@@ -278,6 +284,14 @@ _APART = re.compile(r"""(?:\(|\b(?:let's|to)\ |(?<=[.!]\ )|(?<=\n))(?:double-?)?
       [^!?\n]*?(?=[.!?](?:\s|$)|\n|$)""", re.X)
 
 _RESULT = re.compile(r"=\W*$")
+_WORKING = re.compile(r"[)*\]}]*[^\S\n]*(?:[a-z]+[^\S\n]+){0,2}(?:=(?!=)|equals\b)")
+_ITEM = re.compile(r"(?:^|\n)[^\S\n]*\**(\d{1,2})[.)]\**[^\S\n]+(?=\S)([^\n]*)")
+
+def _numbering(norm:str) -> set[int]:
+    "Where the numbers of a list stand that number its lines: 1, 2 and so on, or a lone 1 before a sum."
+    items = [m for i, m in enumerate(_ITEM.finditer(norm), 1) if int(m[1]) == i]
+    return {m.start(1) for m in items if len(items) > 1 or "=" in m[2]}
+
 _MORE = re.compile(r"\)?\s?(?:[-+*/×÷x^](?=\s?[\d($])|(?:plus|minus|times|divided by)\b)")
 _PARTLY = re.compile(r"\d\)?(?:\s?[-+*/×÷x^]\s?|\s(?:plus|minus|times|divided by)\s)[$(]*$"
                      r"|\d \w{0,9} ?(?:out )?of (?:the |these |those |all |his |her )?$")
@@ -285,8 +299,9 @@ _PARTLY = re.compile(r"\d\)?(?:\s?[-+*/×÷x^]\s?|\s(?:plus|minus|times|divided 
 # %% ../nbs/02_mentions.ipynb #62e83953
 def _own_numbers(norm:str, asked:set[float]) -> tuple[list, list]:
     "(start, stop, value, percent?) of the numbers not denied, days of a month or the pronoun one; and without what is `asked`."
-    found, aside = [], [m.span() for m in _APART.finditer(norm)]
+    found, aside, numbering = [], [m.span() for m in _APART.finditer(norm)], _numbering(norm)
     for m in _NUMBER.finditer(norm):
+        if m.start() in numbering: continue
         near = _ONE if m[0] == "one" else _DAY if len(m["digits"] or "") in (1, 2) else None
         odd = near and (near[0].search(norm[max(0, m.start() - 12):m.start()]) or near[1].match(norm[m.end():m.end() + 16]))
         if _standing(norm, *m.span()) != "denied":
@@ -295,6 +310,8 @@ def _own_numbers(norm:str, asked:set[float]) -> tuple[list, list]:
     found = [f[:4] for f in found]
     found = [f for f in found if not _PARTLY.search(norm[max(0, f[0] - 24):f[0]])
              and not (_MORE.match(norm, f[1]) and not _RESULT.search(norm[max(0, f[0] - 6):f[0]]))] or found
+    found = [f for f in found if not _WORKING.match(norm, f[1])] or found
+    found = [f for f in found if "/" not in norm[f[0]:f[1]] or f[2] % 1] or found  # 45/5 is a division yet to be made
     results = {f[2] for f in found if _RESULT.search(norm[max(0, f[0] - 6):f[0]]) and not _MORE.match(norm, f[1])}
     return found, [f for f in found if f[2] not in asked - results] or found
 
@@ -370,6 +387,8 @@ def stated_number(text:str, # an answer; of a very long one its last 20,000 char
     asked = _normal(question)[0]
     known = {_value(m) for m in _NUMBER.finditer(asked)}
     if found := _stated(norm, known, asked):
+        part = lambda f: "/" in norm[f[0]:f[1]]  # a fraction may be working: whether it comes to the same must not matter
         same = [f for f in _kept(norm, _own_numbers(norm, known)[0], asked) if f[2:] == found[2:] and f[0] <= found[0]]
+        same = [f for f in same if part(f) == part(found)]
         found = next((f for f in same if f[2] not in known or _RESULT.search(norm[max(0, f[0] - 6):f[0]])), found)
     return found and (where[found[0]] + skip, where[found[1] - 1] + 1 + skip, found[2], found[3])

@@ -81,6 +81,8 @@ def outcome(*row, **how): return judge(table(row), **how)["outcome"].iloc[0]
     ("Trick or Treat", "Trick or Treat", "correct"), ("Abraham Lincoln", "Lincoln", "correct"),
     ("The language is C++", "C", "wrong"),
     ("Paris Hilton", "Paris", "unjudged"), ("Paris Hilton", "Paris Hilton", "correct"), ("The Amazon River", "Amazon", "correct"),
+    ("<script>alert(1)</script>", "<script>alert(1)</script>", "correct"), ("It is f(x)(y).", "f(x)(y)", "correct"),
+    ("It is a(b)<c>.", "a(b)<d>", "wrong"),
     ("PARIS HILTON", "Paris", "correct"), ("Paris, France", "Paris", "correct"), ("Louis XIV", "Louis", "correct")])
 def test_match(answer, gold, wanted): assert outcome(answer, gold, rule="match") == wanted
 
@@ -166,6 +168,16 @@ MOWER = "Mike made 69 dollars and spent 24 dollars on blades. How many 5 dollar 
 def test_a_number_is_its_value(answer, gold):
     assert outcome(answer, gold, None, "math", MOWER) == "correct"
     assert outcome(answer, "77", None, "math", MOWER) == "wrong"
+
+
+@pytest.mark.parametrize("answer", [
+    "So, 45/5 = {} games.", "69-24=45, 45/5={} games.", "(69-24)/5 = 45/5 = {}", "1. 69 - 24 = 45\n2. 45 / 5 = {}", "{} (45/5)",
+    "1) He has 69 - 24 = 45 dollars.\n2) So he buys {} games.", "45/5 games is {} games.", "1. 45 / 5 = {}",
+    "{}. He had 45 dollars left."])
+@pytest.mark.parametrize("value", [9, 8, 7])
+def test_a_number_stands_at_the_same_place_right_or_wrong(answer, value):
+    text = answer.format(value)
+    for question in ("", MOWER): assert stated_number(text, question)[:3] == (answer.index("{"), answer.index("{") + 1, value)
 
 
 @pytest.mark.parametrize("answer, gold", [
@@ -375,6 +387,19 @@ def test_the_option_that_an_answer_concludes_with(answer, wanted):
         assert name == wanted == answer[a:b].lower() and outcome(answer, wanted, options, None, THANKS) == "correct"
 
 
+@pytest.mark.parametrize("answer, question, options, wanted", [
+    *[(a, "Brian loved the trip more than Matthew because _ lived in the city. What does the blank refer to?",
+       ["Brian", "Matthew"], "Brian") for a in ("The blank refers to Brian because Matthew lived in the countryside.",
+       "Brian, since Matthew lived in the city.", "Brian because Matthew lived in the city.",
+       "The answer is Brian, as Matthew lived in it.",
+       "Brian, since 'he' refers to Matthew there.", "Brian loved it more because Brian lived in the city, not Matthew.")],
+    ("The blank refers to the motorcycle because a car would be slower.",
+     "He took the motorcycle and not the car because the _ would be slower. What does the blank refer to?", ["motorcycle", "car"],
+     "motorcycle")])
+def test_what_stands_after_because_is_a_reason(answer, question, options, wanted):
+    for names in (options, options[::-1]): assert concluded(answer, names, question)[2] == wanted
+
+
 @pytest.mark.parametrize("answer, wanted, note", [
     ("It could be either one, so I'm not certain: the doctor or the nurse.", "refused", "left open"),
     ("It might be the doctor, it might be the nurse. I can't say.", "refused", "left open"),
@@ -492,6 +517,13 @@ def test_a_judge_model_judges(script, tiny):
         "Answer: Lutetia {gold}\nVerdict:" in s.asked[0]
     assert got.attrs["judge"] == "llm" and got.attrs["judge_model"] == tiny.name
     with pytest.raises(ValueError, match="needs a judge model"): judge(t, "llm")
+
+
+def test_control_characters_do_not_reach_a_judge_model(script, tiny):
+    s = script(lambda q: "correct")
+    got = judge(table(("Lu\x00te\x07tia\x9f,\tor\nParis", "Paris", None, None, "Cap\x00ital?")), "llm", lm=tiny)
+    assert got["outcome"].tolist() == ["correct"] and "\x00" not in s.asked[0]
+    assert last(s.asked[0]).startswith(" Lutetia, or Paris\n")
 
 
 def test_a_model_that_cannot_judge_is_noted_and_so_is_one_too_small(tiny):
