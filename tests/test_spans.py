@@ -451,7 +451,8 @@ def test_the_demos_spans():
     assert check_questions(ans[["id", "question", "gold"]]).shape[0] == 80
 
 
-@pytest.mark.parametrize("text", ["Sydney is the largest city, but the capital is Canberra.", "Many people think it is Sydney. It is Canberra."])
+@pytest.mark.parametrize("text", ["Sydney is the largest city, but the capital is Canberra.",
+                                  "Many people think it is Sydney. It is Canberra."])
 def test_the_rule_is_not_sure_among_several_names(text):
     assert find_phrase(text, "What is the capital of Australia?")[2] == "low"
 
