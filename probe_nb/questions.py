@@ -6,6 +6,7 @@
 __all__ = ['check_questions', 'load_questions']
 
 # %% ../nbs/01_questions.ipynb #6526c3a4
+import csv
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from http.client import HTTPException
-from numbers import Number
+from numbers import Integral, Number
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def _texts(value) -> list[str] | None:
 # %% ../nbs/01_questions.ipynb #18e7bf67
 LONG, _CONTROL = 500_000, re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
+class _NoList(str): "A cell of a CSV that begins as a list, and is none."
 def _short(value) -> str: return repr(value[:60] + "…" if isinstance(value, str) and len(value) > 61 else value)[:120]
 
 def _unreadable(name:str, text:str) -> str:
@@ -53,6 +55,8 @@ def _unreadable(name:str, text:str) -> str:
 def _why(question, gold, options, context) -> str:
     "What is wrong with a row; nothing when all is well."
     golds, choices = _texts(gold), _texts(options)
+    for cell in (c for c in (gold, options) if isinstance(c, _NoList)):
+        return f"has a list that is no JSON ({_short(cell)}): write [\"a\", \"b\"], or a text in brackets as [\"[a]\"]"
     if _missing(question) or isinstance(question, str) and not question.strip():
         return f"has an empty question ({_short(question)}): drop it or fill it in"
     if not isinstance(question, str): return f"has a question that is no text ({_short(question)})"
@@ -79,9 +83,14 @@ def _keys(qs:pd.DataFrame) -> list[str]:
     return [f"{_norm(c)} ¦ {_norm(q)}" for q, c in zip(qs["question"], qs["context"])]
 
 # %% ../nbs/01_questions.ipynb #712e9d7c
+def _once(columns:list, where:str) -> list:
+    "The names of columns, each there once."
+    if len(set(columns)) == len(columns): return columns
+    raise ValueError(f"{where} have two columns {max(columns, key=columns.count)!r}: rename or drop one")
+
 def _faults(qs:pd.DataFrame) -> np.ndarray:
     "What is wrong with each row, in words, or nothing."
-    lacks = [c for c in ("id", "question", "gold") if c not in qs]
+    lacks = [c for c in ("id", "question", "gold") if c not in _once(list(qs), "the questions")]
     if lacks:
         raise ValueError(f"the questions lack the column {', '.join(map(repr, lacks))}; "
                          f"they have {', '.join(map(str, qs.columns))}")
@@ -101,7 +110,7 @@ def _fill(qs:pd.DataFrame) -> pd.DataFrame:
     qs["options"] = pd.Series([_texts(o) or None for o in qs.get("options", nothing)], dtype=object)
     qs["context"] = pd.Series([c if isinstance(c, str) and c.strip() else None for c in qs.get("context", nothing)], dtype=object)
     for column, default in (("dataset", "own"), ("group", qs["id"].groupby(_keys(qs)).transform("first"))):
-        qs[column] = qs[column].where(qs[column].notna(), default) if column in qs else default
+        qs[column] = qs[column].where([_text(v) != "" for v in qs[column]], default) if column in qs else default
     qs["group"] = qs["group"].map(_text).astype(str)
     first = ["id", "question", "gold", "options", "context", "dataset", "group"]
     return qs[first + [c for c in qs if c not in first]]
@@ -135,13 +144,25 @@ def _json_line(number:int, line:str):
     try: return json.loads(line)
     except ValueError as e: raise ValueError(f"line {number} is no JSON: {e}") from None
 
+def _header(text:str, sep:str, name:str) -> list[str]|None:
+    "The names of a CSV's columns; a line with more or fewer fields is refused, as its texts would shift."
+    limit, header, line = csv.field_size_limit(len(text) + 1), [], 1
+    try:
+        for row in (rows := csv.reader(io.StringIO(text, newline=""), delimiter=sep)):
+            fields = len(row) if len(row) > 1 or "".join(row).strip() else 0  # none in a blank line
+            if fields and fields != len(header := header or row):
+                raise ValueError(f"{name}: line {line} has {fields} fields, its header {len(header)}: put the text in quotes")
+            line = rows.line_num + 1
+    finally: csv.field_size_limit(limit)
+    return _once([c.strip() or f"Unnamed: {i}" for i, c in enumerate(header)], f"the questions of {name}") or None
+
 def _parse(path:Path) -> pd.DataFrame:
     "The file's table, as its name's ending says."
     kind, between = path.suffix.lower(), {".csv": ",", ".tsv": "\t"}
-    as_text = dict.fromkeys(("id", "question", "gold", "context", "group"), str)
     if kind in between:
-        table = pd.read_csv(io.StringIO(_decoded(path)), sep=between[kind], dtype=as_text, keep_default_na=False, na_values=[""])
-        return table.rename(columns=lambda c: str(c).strip())
+        names = _header(text := _decoded(path), between[kind], path.name)
+        return pd.read_csv(io.StringIO(text), sep=between[kind], names=names, header=0, index_col=False, keep_default_na=False,
+                           na_values=[""], dtype=dict.fromkeys(("id", "question", "gold", "context", "group"), str))
     if kind == ".json": return pd.DataFrame(json.loads(_decoded(path)))
     if kind == ".jsonl":
         return pd.DataFrame([_json_line(i, r) for i, r in enumerate(_decoded(path).split("\n"), 1) if r.strip()])
@@ -150,20 +171,19 @@ def _parse(path:Path) -> pd.DataFrame:
 
 # %% ../nbs/01_questions.ipynb #7baf2d5e
 def _unlist(cell):
-    "A CSV cell that holds a JSON list, as the list; anything else as it is."
+    "A CSV cell that holds a JSON list, as the list; one that is no JSON is marked, for `_why`."
     if not isinstance(cell, str) or not cell.strip().startswith("["): return cell
     try: return json.loads(cell)
-    except ValueError: raise ValueError(f"the list {cell[:60]!r} is no JSON: write it as [\"a\", \"b\"]") from None
+    except (ValueError, RecursionError): return _NoList(cell)
 
 def _read(path:Path, lists:tuple=("gold", "options")) -> pd.DataFrame:
     "A table from a file; in a CSV, the columns `lists` hold JSON lists or plain text."
     try: table = _parse(path)
-    except (ValueError, OSError) as e:
-        if str(e).startswith(path.name): raise
-        raise ValueError(f"{path.name} cannot be read as a table ({str(e).splitlines()[0]}): "
-                         "save it as UTF-8, a row a question") from None
+    except (ValueError, OSError, csv.Error) as e:
+        if str(e).startswith((path.name, f"the questions of {path.name}")): raise
+        raise ValueError(f"{path.name} cannot be read as a table ({str(e).splitlines()[0]}): save it as UTF-8") from None
     if path.suffix.lower() in (".csv", ".tsv"):
-        for c in set(lists) & set(table): table[c] = pd.Series(list(map(_unlist, table[c])), dtype=object)
+        for c in set(lists) & set(table): table[c] = pd.Series(list(map(_unlist, table[c])), dtype=object, index=table.index)
     return table
 
 # %% ../nbs/01_questions.ipynb #4243d3ea
@@ -202,8 +222,7 @@ def _hub_files(name:str, test:str, *others:str) -> dict:
     return {"train": files("train") + others[:1], "test": files(test) + others[1:]}
 
 SOURCES = {"triviaqa": _hub_files("triviaqa", "validation", "unfiltered-web-train.json", "unfiltered-web-dev.json"),
-           "hotpotqa": _hub_files("hotpotqa", "validation"),
-           "hotpotqa_with_context": _hub_files("hotpotqa_with_context", "validation"),
+           **{name: _hub_files(name, "validation") for name in ("hotpotqa", "hotpotqa_with_context")},
            "natural_questions_with_context": _hub_files("natural_questions_with_context", "validation",
                                                         "nq_wc_dataset_train.csv", "nq_wc_dataset_test.csv"),
            "movies": {"train": ("train", "movie_qa_train.csv"), "test": ("test", "movie_qa_test.csv")},
@@ -215,8 +234,7 @@ SOURCES = {"triviaqa": _hub_files("triviaqa", "validation", "unfiltered-web-trai
 
 # %% ../nbs/01_questions.ipynb #917c4f79
 def _pairs(a:pd.Series, b:pd.Series) -> list: return [sorted(pair, key=str.casefold) for pair in zip(a, b)]
-
-def _movies(t): return dict(question=t["Question"], gold=t["Answer"], key=t["Question"])
+def _movies(t): return dict(question=t["Question"], gold=t["Answer"], key=t["Question"].map(_twin, na_action="ignore"))
 
 def _math(t):
     return dict(own=t["id"], question=t["question"], gold=t["answer"].map(_unlist), source=t["source"],
@@ -242,9 +260,7 @@ def _triviaqa(t):
     return dict(own=t["question_id"], question=t["question"], gold=golds, key=t["question"])
 
 def _hotpotqa(t): return dict(own=t["id"], question=t["question"], gold=t["answer"], key=t["question"], **t[["type", "level"]])
-
-def _hotpotqa_with_context(t):
-    return _hotpotqa(t) | dict(context=["\n".join(s for part in c["sentences"] for s in part) for c in t["context"]])
+def _hotpotqa_with_context(t): return _hotpotqa(t) | dict(context=["\n".join(s for part in c["sentences"] for s in part) for c in t["context"]])
 
 def _natural_questions_with_context(t):
     if "Question" in t:  # the paper's own file
@@ -257,9 +273,7 @@ def _imdb(t):
     return dict(question=t["text"], context=[task]*len(t), key=t["text"],
                 gold=t["label"].map({0: "negative", 1: "positive"}), options=[["negative", "positive"]]*len(t))
 
-_MAKE = dict(triviaqa=_triviaqa, hotpotqa=_hotpotqa, hotpotqa_with_context=_hotpotqa_with_context, movies=_movies, math=_math,
-             natural_questions_with_context=_natural_questions_with_context, winobias=_winobias, winogrande=_winogrande,
-             mnli=_mnli, imdb=_imdb)
+_MAKE = {name: globals()[f"_{name}"] for name in SOURCES}
 
 # %% ../nbs/01_questions.ipynb #118407b9
 def _whole(file:str, data:bytes) -> bool: return SHA256.get(file, found := hashlib.sha256(data).hexdigest()) == found
@@ -350,7 +364,7 @@ def _own(source:str|Path, path) -> pd.DataFrame:
 
 def _of_split(qs:pd.DataFrame, split:str|None) -> pd.DataFrame:
     "The rows of one split of an own table."
-    if split is None: return qs
+    if split is None or not _once(list(qs), "the questions"): return qs
     there = sorted(set(qs["split"].dropna().astype(str))) if "split" in qs else []
     if split not in there: raise ValueError(f"no split {split!r} in the questions: there is {', '.join(there) or 'no column'}")
     return qs[qs["split"].astype(str) == split]
@@ -364,10 +378,13 @@ def load_questions(source:str|Path|pd.DataFrame="demo", # "demo", one of the pap
                    bad:str="raise" # what to do with a row that is no question: "raise", or "drop" it and warn once
                   ) -> pd.DataFrame: # checked questions, one a row
     "Load questions and check them."
+    if not isinstance(source, str | os.PathLike | pd.DataFrame):
+        raise TypeError(f"source={_short(source)} is no source: give \"demo\", a set's name, a file, or a pd.DataFrame of rows")
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
+        raise ValueError(f"n={_short(n)} questions cannot be drawn: give a whole number from 1, such as n=5, or None for all")
     if isinstance(source, pd.DataFrame): qs = _of_split(source, split)
     elif str(source) in SOURCES: qs = _published(str(source), split, path)
     else: qs = _of_split(_own(source, path), split)
     qs = check_questions(qs, bad)
     if n is None or n >= len(qs): return qs
-    if n < 1: raise ValueError(f"n={n} questions cannot be drawn: n is at least 1")
     return qs.iloc[np.sort(np.random.default_rng(seed).permutation(len(qs))[:n])].reset_index(drop=True)

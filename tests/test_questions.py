@@ -200,6 +200,60 @@ def test_lists_in_a_csv_are_json(tmp_path):
         with pytest.raises(ValueError, match=why): load_questions(path)
 
 
+@pytest.mark.parametrize("text, line, fields", [
+    ("id,question,gold\n0,Who, me?,b\n1,When, then?,c\n", 2, 4), ("id,question,gold\n0,Who?,b,ctx,\n", 2, 5),
+    ("\nid,question,gold\n\n0,Who?,b\n1,When?\n", 5, 2), ('id,question,gold\n0,"Who,\nme?",b\n1,When, then?,c\n', 4, 4)])
+@pytest.mark.parametrize("kind, sep", [("csv", ","), ("tsv", "\t")])
+def test_a_row_with_too_many_or_too_few_fields_is_named(tmp_path, text, line, fields, kind, sep):
+    path = tmp_path / f"mine.{kind}"
+    path.write_text(text.replace(",", sep))
+    with pytest.raises(ValueError) as e: load_questions(path)
+    assert str(e.value) == f"mine.{kind}: line {line} has {fields} fields, its header 3: put the text in quotes"
+
+
+def test_quotes_blank_lines_and_long_fields_shift_nothing(tmp_path):
+    long = "x" * 200_000
+    (tmp_path / "q.csv").write_text(f'\nid, question,gold,,\n\n07,"Who, me?\nYes ""you""",b,,\n  \n1,{long},"[""c""]",,\n\n')
+    qs = load_questions(tmp_path / "q.csv")
+    assert qs["id"].tolist() == ["07", "1"] and qs["gold"].tolist() == [["b"], ["c"]]
+    assert qs["question"].tolist() == ['Who, me?\nYes "you"', long]
+
+
+def test_a_bad_list_in_a_csv_names_its_row_and_only_that_row_goes(tmp_path):
+    path = tmp_path / "q.csv"
+    for text in ("[deleted]", "[Redacted] Smith", "[" * 100_000):
+        pd.DataFrame([ONE, ONE | dict(id="b", gold=text), ONE | dict(id="c")]).to_csv(path, index=False)
+        with pytest.raises(ValueError, match=r"^row 1 \(id 'b'\) has a list that is no JSON \('\["): load_questions(path)
+        with pytest.warns(UserWarning, match="^1 of 3 questions left out, .*row 1"): qs = load_questions(path, bad="drop")
+        assert qs["id"].tolist() == ["a", "c"]
+    assert check_questions(pd.DataFrame([ONE | dict(gold="[Redacted] Smith")]))["gold"][0] == ["[Redacted] Smith"]
+
+
+@pytest.mark.parametrize("n", ["5", 2.5, True, [3], 0])
+def test_n_is_a_whole_number(n):
+    with pytest.raises(ValueError) as e: load_questions("demo", n=n)
+    assert str(e.value) == f"n={n!r} questions cannot be drawn: give a whole number from 1, such as n=5, or None for all"
+
+
+@pytest.mark.parametrize("source", [None, [ONE], ONE, 7])
+def test_what_is_no_source_is_said(source):
+    with pytest.raises(TypeError, match="^source=.* is no source: give .*pd.DataFrame of rows$"): load_questions(source)
+
+
+def test_two_columns_of_one_name(tmp_path):
+    (tmp_path / "q.csv").write_text("id,question,gold,gold\n1,Who?,a,b\n")
+    with pytest.raises(ValueError, match="^the questions of q.csv have two columns 'gold': rename or drop one$"):
+        load_questions(tmp_path / "q.csv")
+    table = pd.DataFrame([[1, "Who?", "a", "train", "test"]], columns=["id", "question", "gold", "split", "split"])
+    for split in (None, "train"):
+        with pytest.raises(ValueError, match="^the questions have two columns 'split'"): load_questions(table, split=split)
+
+
+def test_a_blank_group_is_none():
+    table = pd.DataFrame([ONE | dict(id=i, question=f"Who {i}?", group=g) for i, g in enumerate(["", " ", np.nan, "g"])])
+    assert check_questions(table)["group"].tolist() == ["0", "1", "2", "g"]
+
+
 def test_aliases_are_text_and_nothing_is_no_alias():
     gold = [[None, "x", np.nan], 2.0, np.int64(5), [2.5, ""], np.array(["y", "y"]), ("z",), np.float32(3)]
     qs = check_questions(pd.DataFrame(dict(id=range(7), question="?", gold=pd.Series(gold, dtype=object))))
@@ -436,7 +490,7 @@ def test_without_the_library_or_the_network_the_way_out_is_said(monkeypatch):
 
 # The published files themselves, where they lie beside the repository
 
-REAL_ROWS = dict(math=(1950, 1890), mnli=(10_000, 9629), movies=(10_000, 9856), winobias=(1584, 797), winogrande=(10_000, 8775))
+REAL_ROWS = dict(math=(1950, 1890), mnli=(10_000, 9629), movies=(10_000, 9836), winobias=(1584, 797), winogrande=(10_000, 8775))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published files are not here")
@@ -452,6 +506,8 @@ def test_the_published_files(name):
         twins = qs.groupby("group")
         assert twins.size().value_counts().to_dict() == {2: 787, 1: 10}
         assert (twins["stereotype"].nunique() == twins.size()).all()
+    if name == "movies":  # Himself and Herself, Juror 1 and Juror 2 of one film
+        assert qs.groupby([questions._twin(q) for q in qs["question"]])["group"].nunique().max() == 1
     if name == "mnli": assert {g for g, in qs["gold"]} == set(qs["options"][0])
     assert qs.groupby("question")["group"].nunique().max() == 1
     if name == "winogrande": assert qs.groupby("group").size().max() <= 4
