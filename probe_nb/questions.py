@@ -260,7 +260,8 @@ def _triviaqa(t):
     return dict(own=t["question_id"], question=t["question"], gold=golds, key=t["question"])
 
 def _hotpotqa(t): return dict(own=t["id"], question=t["question"], gold=t["answer"], key=t["question"], **t[["type", "level"]])
-def _hotpotqa_with_context(t): return _hotpotqa(t) | dict(context=["\n".join(s for part in c["sentences"] for s in part) for c in t["context"]])
+def _hotpotqa_with_context(t):
+    return _hotpotqa(t) | dict(context=["\n".join(s for part in c["sentences"] for s in part) for c in t["context"]])
 
 def _natural_questions_with_context(t):
     if "Question" in t:  # the paper's own file
@@ -277,7 +278,6 @@ _MAKE = {name: globals()[f"_{name}"] for name in SOURCES}
 
 # %% ../nbs/01_questions.ipynb #118407b9
 def _whole(file:str, data:bytes) -> bool: return SHA256.get(file, found := hashlib.sha256(data).hexdigest()) == found
-
 def _fetch(file:str) -> Path:
     "A file of the paper's repository, from the cache or over the network; the cache gets it whole or not at all."
     place = Path(os.environ.get("PROBE_NB_CACHE") or "~/.cache/probe_nb").expanduser()/"questions"/file
