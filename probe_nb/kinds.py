@@ -143,12 +143,8 @@ class MLPProbe(_Probe):
         self.weights_ = [p.detach().numpy() for p in net.parameters()]
         return self
 
-    def decision_function(self,
-        X: ArrayLike, # [example, feature]
-    ) -> np.ndarray: # [example]
-        "Scores; above 0 the greater class is more likely."
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+    def _score(self, X: np.ndarray) -> np.ndarray: # [example, feature] → [example]
+        "What the network says."
         W, b, v, c = (torch.tensor(p) for p in self.weights_)
         hidden = torch.nn.functional.gelu(torch.tensor((X - self.mean_) / self.sd_) @ W.T + b)
         return (hidden @ v.T + c).flatten().numpy()

@@ -89,7 +89,10 @@ class _Probe(ClassifierMixin, BaseEstimator):
     ) -> np.ndarray: # [example]
         "Scores; above 0 the greater class is more likely."
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _score(self, X: np.ndarray) -> np.ndarray: # [example, feature] → [example]
+        "A direction's scores; kinds that are not one direction have their own."
         return (X @ self.coef_.T + self.intercept_).ravel()
 
     def predict(self,
