@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from .marks import mark, marks_of, read_marks
-from .mentions import (_EITHER, _NUMBER, _chosen, _ends, _fate, _open, _respelt, _slip, _value, concluded,
-                               stated_number)
+from .mentions import _EITHER, _chosen, _ends, _fate, _open, _respelt, _slip, concluded
+from .numbers import _NUMBER, _value, stated_number
 from .words import _SMALL, _mentions, _normal, _refusal, _standing, find_mentions
 
 # %% ../nbs/03_judges.ipynb #44e0b9f1

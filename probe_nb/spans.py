@@ -21,8 +21,9 @@ import pandas as pd
 from .answers import _limit, answer, check_model, encode_prompts
 from .judges import _is_number, _labels, _nearly, _texts
 from .marks import marks_of
-from .mentions import _chosen, stated_number
+from .mentions import _chosen
 from .models import LM, Progress, track
+from .numbers import stated_number
 from .phrases import find_phrase
 from .words import _mentions, _normal, _standing, find_mentions
 
@@ -185,8 +186,7 @@ def _extracted(text:str, row, said:str|None) -> Found:
     if said is None: return "the question and the answer are too long for the extractor"
     line = next((s for s in said.split("\n") if s.strip()), "").strip().removeprefix("Exact answer:").strip()
     if re.match(r"NO[ _]ANSWER\b", line): return "the extractor finds no answer in it"
-    for words in dict.fromkeys(w.strip(" .\"“”'") for w in (line, line.split("(")[0])):
-        if not words: continue
+    for words in filter(None, dict.fromkeys(w.strip(" .\"“”'") for w in (line, line.split("(")[0]))):
         if (found := find_mentions(text, words)): return *found[0][:2], "high"
         if (m := re.search(re.escape(words), text, re.I)): return *m.span(), "low"
     return f"the extractor says {line[:80]!r}, which the answer does not have"

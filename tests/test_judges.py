@@ -12,8 +12,9 @@ from worlds import tiny_model, tiny_tokenizer
 from probe_nb.agreement import agreement
 from probe_nb.judges import JUDGE_PROMPT, judge
 from probe_nb.marks import mark, marks_of, read_marks
-from probe_nb.mentions import concluded, find_mentions, stated_number
+from probe_nb.mentions import concluded, find_mentions
 from probe_nb.models import load_lm
+from probe_nb.numbers import stated_number
 
 words = st.lists(st.text(alphabet="abcdeéß漢字ÀÖ0123456789", min_size=1, max_size=6), min_size=1, max_size=6)
 INSIDE = [("15", "5"), ("a cat", "C"), ("3.14", "3"), ("3.14", "14"), ("1,500", "500"), ("-5", "5"), ("Parisian", "Paris"),
