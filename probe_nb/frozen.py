@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 
 # %% ../nbs/15_frozen.ipynb #0b7dc53a
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probe:
     "A fitted probe at rest; higher scores = more likely correct."
     direction: np.ndarray # [feature], on standardised features
@@ -44,6 +44,13 @@ class Probe:
     date: str = "" # as its maker gave it
     version: str = __version__ # of probe_nb
     notes: dict = field(default_factory=dict) # anything else, as JSON knows it
+
+    def __repr__(self):
+        where = ", ".join(filter(None, [self.site, "" if self.layer is None else f"layer {self.layer}", self.position, self.model]))
+        lines = [f"{self.kind or 'a'} probe of {len(self.direction)} features" + (f" at {where}" if where else "")]
+        if self.n is not None: lines += [f"trained on {self.n:,} answers" + (f" of {self.dataset}" if self.dataset else "")]
+        lines += [f"called correct above {self.threshold:.4g}: {self.threshold_rule}", f"chances: {self.calibration} calibration"]
+        return "\n  ".join(lines)
 
     def score(self,
         X: np.ndarray, # [..., feature]
