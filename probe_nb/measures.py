@@ -100,7 +100,8 @@ def measured(
     names: tuple[str, ...] = MEASURES, # which
 ) -> dict[str, np.ndarray]: # name → [...]
     "Measures by their names."
-    if lost := [k for k in names if k not in MEASURES]: raise ValueError(f"no measure {lost[0]!r}: there are {', '.join(MEASURES)}")
+    if lost := [k for k in names if k not in MEASURES]:
+        raise ValueError(f"no measure {lost[0]!r}: there are {', '.join(MEASURES)}")
     known = {"auprc": lambda: auprc(scores, y, folds), "brier": lambda: brier(scores, y), "ece": lambda: ece(scores, y),
              "recall_at_1": lambda: recall_at(scores, y, .01, folds), "recall_at_5": lambda: recall_at(scores, y, .05, folds)}
     return {k: known[k]() for k in names}
