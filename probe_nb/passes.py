@@ -43,7 +43,7 @@ def listening(lm:LM, # the model
              ):
     "Hear the values at `site` of the forward pass in this `with` block, which ends after the deepest of `layers`."
     def tell(i, v):
-        hear(i, v[0] if isinstance(v, tuple) else v)
+        hear(i, v[0] if isinstance(v, (tuple, list)) else v)
         if i == max(layers): raise _Stop
     def hook(i):
         module, side = lm.tap(site, i)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from worlds import KINDS, tiny_model, tiny_tokenizer
 
-from probe_nb.models import find_blocks, find_sites, load_lm, track
+from probe_nb.models import find_blocks, find_sites, known_revision, load_lm, track
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,6 +87,37 @@ def test_a_folders_revision_changes_with_its_weights(tmp_path):
     with torch.no_grad(): model.model.norm.weight += 1
     model.save_pretrained(tmp_path)
     assert load_lm(str(tmp_path)).revision != first
+
+
+def test_an_objects_revision_changes_with_any_weight_and_not_with_its_type():
+    model, tok = tiny_model("llama").to(torch.bfloat16), tiny_tokenizer()
+    revision = lambda m: load_lm(m, tok, check=False).revision
+    first = revision(model)
+    assert revision(model.float()) == first
+    for i, (at, by) in enumerate([((7, 5), 1e-6), ((30, 31), 2**-8), ((0, 0), 1e-3)]):
+        with torch.no_grad(): model.model.layers[i].mlp.down_proj.weight[at] += by
+        assert (found := revision(model)) != first
+        first = found
+
+
+def test_a_folder_that_was_trained_further_is_another_one(tmp_path):
+    model = tiny_model("llama", vocab_size=20_000)
+    model.save_pretrained(tmp_path)
+    first = known_revision(str(tmp_path))
+    with torch.no_grad(): model.model.layers[1].mlp.gate_proj.weight += 1e-3  # neither the first nor the last of the file
+    model.save_pretrained(tmp_path)
+    assert known_revision(str(tmp_path)) != first
+
+
+@pytest.mark.parametrize("thing", [torch.nn.Linear(2, 2), torch.nn.Sequential()])
+def test_a_module_that_is_no_language_model(thing):
+    with pytest.raises(ValueError, match="is no causal language model of transformers"): load_lm(thing, tiny_tokenizer())
+
+
+def test_a_site_that_is_no_name():
+    lm = load_lm(tiny_model("llama"), tiny_tokenizer(), check=False)
+    for site in (["resid"], None, 3):
+        with pytest.raises(ValueError, match="no site .*: choose one of resid"): lm.tap(site, 0)
 
 
 def test_progress_is_passed_on():

@@ -11,6 +11,7 @@ OWN = dict(gpt2=dict(n_embd=32, n_layer=3, n_head=4, n_inner=64), opt=dict(ffn_d
            gpt_oss=dict(num_local_experts=4, num_experts_per_tok=2, head_dim=8))
 MLA = dict(n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=16, q_lora_rank=16,
            kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8, first_k_dense_replace=1, num_key_value_heads=4)
+OWN |= {"openai-gpt": dict(n_embd=32, n_layer=3, n_head=4, n_positions=256)}
 OWN |= dict(granite=dict(residual_multiplier=.22), gptj=dict(n_embd=32, n_layer=3, n_head=4, rotary_dim=8),
             mpt=dict(d_model=32, n_heads=4, n_layers=3, max_seq_len=256), deepseek_v3=MLA,
             gemma4_text=dict(head_dim=8, global_head_dim=8, hidden_size_per_layer_input=8, vocab_size_per_layer_input=400,
@@ -25,7 +26,8 @@ OWN |= dict(granite=dict(residual_multiplier=.22), gptj=dict(n_embd=32, n_layer=
                        use_mamba_kernels=False))
 KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "gpt_neox", "opt", "falcon",
          "bloom", "mixtral", "qwen3_moe", "gpt_oss", "mamba"]
-EXTRA = ["granite", "cohere", "stablelm", "mpt", "gptj", "deepseek_v3", "qwen3_next", "jamba", "gemma4_text", "gemma3n_text"]
+EXTRA = ["granite", "cohere", "stablelm", "mpt", "gptj", "deepseek_v3", "qwen3_next", "jamba", "gemma4_text", "gemma3n_text",
+         "openai-gpt"]
 
 
 def livened(model, size=.05):
