@@ -19,20 +19,16 @@ import psutil
 import torch
 import xarray as xr
 
-from .answers import check_model, in_halves
+from .answers import check_model
+from .grid import Grid, Part
+from .limits import halved, most_tokens
 from .models import LM, Progress, track
-from .passes import can_share, read_shared, read_sites
-from .store import (Grid, Part, _check_same, _label, _Writer, create, decode, join, locked, missing, not_finite,
-                            open_parts, save_plan, whole_grid)
+from .passes import read_shared, read_sites
+from .plan import _computed, _cut, _make_part, _Rows, _walk
+from .store import (_check_same, _label, _Writer, create, decode, join, locked, missing, not_finite, open_parts,
+                            save_plan, whole_grid)
 
 # %% ../nbs/05_activations.ipynb #0b7dc53a
-@dataclass(frozen=True)
-class _Rows:
-    "Token ids of each answer."
-    ids: list # prompt + answer, one list a row
-    n_prompt: np.ndarray # [row]
-    def __getitem__(self, at): return _Rows([self.ids[i] for i in at], self.n_prompt[at])
-
 def _check_positions(ans, pos):
     "Refuse positions of other answers, and those that are named twice."
     foreign = sorted(set(pos["example"]) - set(ans["example"]))
@@ -81,60 +77,18 @@ def _asked(lm, ans, pos, site, layers) -> tuple[Grid, _Rows]:
     return _grid(ans, pos, layers, attrs)
 
 # %% ../nbs/05_activations.ipynb #725b97b8
-def _sharing(rows:_Rows, crosses:np.ndarray) -> tuple[list[int], list[int]]:
-    "Row numbers in read order: those that are worth reading on a shared prompt, and the others."
-    groups = {}
-    for i, (r, n) in enumerate(zip(rows.ids, rows.n_prompt)): groups.setdefault(tuple(r[:n]), []).append(i)
-    length, shared = np.array([len(r) for r in rows.ids]), []
-    for prompt, g in groups.items():
-        saves = len(prompt) + len(g)*(length[g].max() - len(prompt)) <= .8*length[g].sum()
-        if len(g) > 1 and prompt and saves and not crosses[g].any(): shared.append(sorted(g, key=lambda i: -length[i]))
-    shared = [i for g in sorted(shared, key=lambda g: (-rows.n_prompt[g[0]], g)) for i in g]
-    return shared, sorted(set(range(len(length))) - set(shared), key=lambda i: (-length[i], i))
-
-_ENOUGH = 512 # tokens with which a device is busy: a larger batch is worth no padding
-
-def _sizes(before, after, cuts:set[int], token_budget) -> list[int]:
-    "Rows in each batch: neighbours, as many as the budget takes, and as pad each other by a twentieth; a batch ends at a cut."
-    out, first, sums = [], 0, np.cumsum([0, *(before + after)])
-    for i in range(1, len(before) + 1):
-        full = (i + 1 - first)*(before[first:i + 1].max() + after[first:i + 1].max())
-        real = sums[min(i + 1, len(before))] - sums[first]
-        padded = not before[first] and sums[i] - sums[first] >= _ENOUGH and real < .95*full
-        if i == len(before) or i in cuts or full > token_budget or padded:
-            out.append(i - first)
-            first = i
-    return out
-
-# %% ../nbs/05_activations.ipynb #74c8413d
 _KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_BLOCK = 2**27  # bytes that are written together, about
 
 def _form(lm, grid:Grid, dtype) -> tuple[str, int]:
-    "The type that values are kept in, and how many features there are: of one token that is read."
-    one = np.zeros((1, 1), int)
-    h = read_sites(lm, [[0]], one, one + 1, ["first"], grid.attrs["site"], [min(grid.layer)])
-    kind = str(dtype or h.dtype).removeprefix("torch.")
+    "The type that values are kept in, and how many features there are: of one token that is read, once."
+    site, layer, one = grid.attrs["site"], min(grid.layer), np.zeros((1, 1), int)
+    at = "form", site, layer, lm.model.dtype
+    if at not in lm.tried: lm.tried[at] = read_sites(lm, [[0]], one, one + 1, ["first"], site, [layer])[0, 0, 0]
+    kind = str(dtype or lm.tried[at].dtype).removeprefix("torch.")
     if kind not in _KINDS: raise ValueError(f"dtype={kind}: choose float32, float16 or bfloat16")
-    return kind, h.shape[-1]
+    return kind, len(lm.tried[at])
 
-def _make_part(lm, grid:Grid, rows:_Rows, kind, width, token_budget, block) -> Part:
-    "A plan to read `grid`: its order, blocks and batches."
-    crosses = ((grid.start < rows.n_prompt[:, None]) & (grid.stop > rows.n_prompt[:, None])).any(1)
-    site, (n, p, l) = grid.attrs["site"], grid.shape
-    shared, rest = _sharing(rows, crosses)
-    if shared and not can_share(lm, site, grid.layer, rows.ids[shared[0]]): shared, rest = [], _sharing(rows, crosses | True)[1]
-    block = block or int(np.clip(_BLOCK//(p*l*width*_KINDS[kind].itemsize), 32, 256))
-    block = -(-n//-(-n//block))  # blocks of about one size: the last one is padded
-    order, m = np.array(shared + rest), len(shared)
-    before = np.where(np.arange(n) < m, rows.n_prompt[order], 0)
-    after = np.array([len(rows.ids[i]) for i in order]) - before
-    sizes = _sizes(before, after, {m, *range(block, n, block)}, token_budget)
-    ends, cuts = np.cumsum(sizes), np.arange(block, n, block)
-    sizes = [s.tolist() for s in np.split(np.array(sizes), np.searchsorted(ends, cuts) + 1)]
-    return Part(grid.part(order, list(range(p)), list(range(l))), order, kind, width, block, sizes, m)
-
-# %% ../nbs/05_activations.ipynb #712e9d7c
+# %% ../nbs/05_activations.ipynb #74c8413d
 def _to_host(h:torch.Tensor):
     "A copy on the host, and what waits until it has arrived."
     if h.device.type != "cuda": return h.cpu(), lambda: None
@@ -159,25 +113,7 @@ def _read(lm, part:Part, rows:_Rows, at:list[int]):
     lost = _to_host(lost)[0]  # before the values, so that it has arrived when they have
     return at, *_to_host(kept), lost
 
-# %% ../nbs/05_activations.ipynb #75ea117a
-def _walk(part:Part, blocks):
-    "Block, number of its batch, rows; batches may be cut while one walks."
-    for k in blocks:
-        i, row = 0, part.rows(k).start
-        while i < len(part.sizes[k]):
-            size, done = part.sizes[k][i], 0
-            yield k, i, list(range(row, row + size))
-            while done < size: done, i = done + part.sizes[k][i], i + 1
-            row += size
-
-def _cut(part:Part, k:int, i:int, sizes:list[int]):
-    "Batch `i` of block `k` had to be cut into `sizes`: write it down, and cut those that follow into as many pieces."
-    cut = lambda n: [len(a) for a in np.array_split(np.arange(n), len(sizes)) if len(a)]
-    part.sizes[k][i:] = sizes + [m for n in part.sizes[k][i + 1:] for m in cut(n)]
-    for later in part.sizes[k + 1:]: later[:] = [m for n in later for m in cut(n)]
-    if part.folder: save_plan(part)
-
-# %% ../nbs/05_activations.ipynb #a2018980
+# %% ../nbs/05_activations.ipynb #fbe066a5
 def _read_part(lm, part:Part, rows:_Rows, blocks:list[int], take, progress):
     "Read blocks of a part, batch by batch; `take(block, rows, values, not_finite)` gets what has arrived."
     waiting = []
@@ -194,14 +130,16 @@ def _read_part(lm, part:Part, rows:_Rows, blocks:list[int], take, progress):
     try:
         for k, i, batch in track(_walk(part, blocks), total=total, desc="extracting", progress=progress):
             got = []
-            in_halves(lambda at, got=got: got.append(_read(lm, part, rows, at)), batch)
-            if len(got) > 1: _cut(part, k, i, [len(g[0]) for g in got])
+            halved(lambda at, got=got: got.append(_read(lm, part, rows, at)), batch)
+            if len(got) > 1:
+                _cut(part, k, i, [len(g[0]) for g in got])
+                if part.folder: save_plan(part)
             waiting += [(k, g) for g in got]
             while len(waiting) > 1: hand_on()
     finally:
         while waiting: hand_on()  # after a failure too: what was read is kept
 
-# %% ../nbs/05_activations.ipynb #c5c71844
+# %% ../nbs/05_activations.ipynb #b6149bb9
 @dataclass(frozen=True)
 class Estimate:
     "What an extraction will take."
@@ -220,15 +158,7 @@ class Estimate:
         return (f"**{self.rows}** answers, {self.tokens} tokens, {self.computed} computed{lasts} · "
                 f"{size(self.disk)} on disk · {size(self.memory)} in memory")
 
-# %% ../nbs/05_activations.ipynb #f34f19fe
-def _computed(part:Part, rows:_Rows) -> int:
-    "Tokens that go through the model."
-    length, n, total = np.array([len(r) for r in rows.ids]), rows.n_prompt, 0
-    for _, _, at in _walk(part, range(part.n_blocks)):
-        if at[0] >= part.n_shared: total += len(at)*length[at].max()
-        else: total += len({tuple(rows.ids[i][:n[i]]) for i in at})*n[at].max() + len(at)*(length[at] - n[at]).max()
-    return int(total)
-
+# %% ../nbs/05_activations.ipynb #712e9d7c
 def _estimate(parts:list[Part], rows:list[_Rows], todo:list[list[int]], path) -> Estimate:
     "What these parts will take, but for the time."
     part_rows = [[i for k in ks for i in p.rows(k)] for p, ks in zip(parts, todo)]
@@ -242,7 +172,7 @@ def _estimate(parts:list[Part], rows:list[_Rows], todo:list[list[int]], path) ->
                     int(sum(_computed(p, r)*f for p, r, f in zip(parts, rows, share))),
                     int(sum(p.nbytes*f for p, f in zip(parts, share))) if path else 0, int(batch + held))
 
-# %% ../nbs/05_activations.ipynb #8e970e98
+# %% ../nbs/05_activations.ipynb #75ea117a
 def _bytes(limit:str|float|None) -> float|None:
     "\"8 GB\" as a number."
     if limit is None or isinstance(limit, (int, float)): return limit
@@ -266,7 +196,7 @@ def _check_limit(e:Estimate, path:Path|None, limit):
     if e.disk > free:
         raise OSError(f"the activations need {gb(e.disk)} and {path.parent} has {gb(free)} free: {less}, or use another disk")
 
-# %% ../nbs/05_activations.ipynb #e0fd9503
+# %% ../nbs/05_activations.ipynb #e79a6e49
 def _gaps(part:Part) -> list[int]:
     "Blocks that are not there."
     there = not_finite(part) >= 0
@@ -307,7 +237,7 @@ def _in_memory(lm, grid, rows, limit, progress, *how) -> xr.DataArray:
     _read_part(lm, part, ids[0], todo[0], take, progress)
     return _label(out, grid, dtype=part.kind, not_finite=sum(bad))
 
-# %% ../nbs/05_activations.ipynb #c3c5b5b7
+# %% ../nbs/05_activations.ipynb #c5c71844
 def extract(lm:LM, # the model that gave the answers
             ans:pd.DataFrame, # answers
             pos:pd.DataFrame, # their positions, as `positions` gives them
@@ -335,7 +265,7 @@ def extract(lm:LM, # the model that gave the answers
         warnings.warn(f"{n} values at {site} are NaN or infinite: {lm.name} computed them so", stacklevel=2)
     return acts
 
-# %% ../nbs/05_activations.ipynb #95f5ba03
+# %% ../nbs/05_activations.ipynb #f34f19fe
 def estimate(lm:LM, # the model that gave the answers
              ans:pd.DataFrame, # answers
              pos:pd.DataFrame, # their positions
@@ -358,7 +288,7 @@ def estimate(lm:LM, # the model that gave the answers
         t = time.perf_counter() - t
     return replace(e, seconds=t*e.computed/(len(h)*max(len(rows.ids[i]) for i in some)))
 
-# %% ../nbs/05_activations.ipynb #7baf2d5e
+# %% ../nbs/05_activations.ipynb #8e970e98
 def open_acts(path:str|Path, # a folder that `extract` wrote
               ans:pd.DataFrame|None=None, # answers: rows come as in them; default: all that are there
               pos:pd.DataFrame|None=None, # their positions, given with `ans`; default: all that are there

@@ -9,9 +9,10 @@ import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import KINDS, tiny_model, tiny_tokenizer
+from worlds import KINDS, livened, tiny_model, tiny_tokenizer
 
 import probe_nb.activations as A
+import probe_nb.plan as P
 from probe_nb.activations import estimate, extract, open_acts
 from probe_nb.models import load_lm
 from probe_nb.passes import can_share, gather, listening, read_shared, read_sites
@@ -264,7 +265,7 @@ def test_shared_is_unshared(kind, site, monkeypatch):
     if site not in lm.sites: pytest.skip(f"{kind} has no {site}")
     pos = places(ans, [(-1, 0, "first"), (-4, -1, "mean"), (0, 1, "first"), (0, 1, "max")])
     a = extract(lm, ans, pos, site=site, progress=False)
-    monkeypatch.setattr(A, "can_share", never)
+    monkeypatch.setattr(P, "can_share", never)
     b = extract(lm, ans, pos, site=site, progress=False)
     assert relative(a, b) <= 1e-5
     if kind == "llama": assert not np.array_equal(a.values, b.values), "nothing was shared"  # two passes round differently
@@ -298,12 +299,81 @@ def test_batches_of_shared_rows_change_nothing(seed, budget, block):
     np.testing.assert_allclose(a.values, b.values, atol=1e-5)
 
 
+# Positions that depend on a row's length
+
+LONG = dict(rope_type="longrope", short_factor=[1.]*4, long_factor=[1., 4., 8., 16.], rope_theta=1e4)
+GROW = dict(rope_type="dynamic", factor=4., rope_theta=1e4)
+ROPES = dict(phi3=dict(rope_parameters=LONG, original_max_position_embeddings=16, num_key_value_heads=4),
+             llama=dict(rope_parameters=GROW, max_position_embeddings=16))
+
+
+def grows(kind): return load_lm(livened(tiny_model(kind, **ROPES[kind]), .2), TOK)
+
+
+@pytest.mark.filterwarnings("ignore:.* tokens")
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("kind", ROPES)
+def test_a_row_that_crosses_the_switch_is_what_it_is_alone(kind, shared, tmp_path):
+    "Each by a model that has seen nothing else: 'dynamic' remembers the longest row so far."
+    ans = samples((9, 15, 12, 17), 5, most=12) if shared else answers(14, seed=3)
+    if not shared: ans["answer_ids"] = [a*(1 + i % 3) for i, a in enumerate(ans["answer_ids"])]
+    n = ans["prompt_ids"].str.len() + ans["answer_ids"].str.len()
+    assert (n <= 16).sum() > 2 and (n > 17).sum() > 2
+    pos = places(ans, [(-1, 0, "first"), (0, 1, "first")])
+    for path in (None, tmp_path/"a"):
+        got = extract(grows(kind), ans, pos, site="resid", path=path, progress=False)
+        for e, p, a in zip(ans["example"], ans["prompt_ids"], ans["answer_ids"]):
+            at = np.array([[len(p) - 1, len(p)]])
+            with grows(kind).reading() as m:
+                own = m(torch.tensor([p + a]), output_hidden_states=True).hidden_states[2][0, at[0]].numpy()
+            np.testing.assert_allclose(got.sel(example=e, layer=1).values, own, atol=1e-5, rtol=1e-4)
+
+
+def test_the_switch_matters_and_rows_below_it_are_still_read_together():
+    lm, seen = grows("phi3"), []
+    rows = [np.random.default_rng(k).integers(3, 300, 12 + k).tolist() for k in range(1, 9)]
+    whole = read_sites(lm, rows, *np.array([[[11]]*8, [[12]]*8]), ["first"], "resid", [1])
+    alone = torch.cat([read_sites(lm, [r], np.array([[11]]), np.array([[12]]), ["first"], "resid", [1]) for r in rows])
+    assert (whole - alone).norm(dim=-1).max()/alone.norm(dim=-1).max() > .01
+    hook = lm.blocks[0].register_forward_pre_hook(lambda m, a: seen.append(tuple(a[0].shape[:2])))
+    ans = pd.DataFrame(dict(example=range(8), prompt_ids=[r[:3 + i] for i, r in enumerate(rows)],
+                            answer_ids=[r[3 + i:] for i, r in enumerate(rows)]))
+    extract(lm, ans, places(ans, [(0, 1, "first")]), layers=[1], progress=False)
+    hook.remove()
+    assert seen[1:] == [(4, 20), (4, 16)]  # after the one token that shows the form
+
+
+def test_no_batch_reaches_further_than_its_longest_row():
+    "A short prompt with a long answer beside a long prompt: pads must not run off GPT-2's table of 24 positions."
+    lm, rng = load_lm(tiny_model("gpt2", max_position_embeddings=24, n_positions=24), TOK), np.random.default_rng(0)
+    prompts = [rng.integers(3, 300, k).tolist() for k in (20, 20, 6, 6)]
+    said = [rng.integers(3, 300, k).tolist() for k in (2, 3, 16, 17)]
+    end = np.array([[len(p) + len(a) - 1] for p, a in zip(prompts, said)])
+    a = read_shared(lm, prompts, said, end, end + 1, ["first"], "resid", [0, 2])
+    b = read_sites(lm, [p + s for p, s in zip(prompts, said)], end, end + 1, ["first"], "resid", [0, 2])
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_whether_prompts_can_be_shared_is_tried_once_a_model(lm):
+    fresh, ran = load_lm(tiny_model("llama"), TOK, check=False), []
+    hook = fresh.model.model.register_forward_pre_hook(lambda *_: ran.append(1))
+    ans, counts = samples((40,), 4), []
+    for _ in range(3):
+        ran.clear()
+        extract(fresh, ans, positions(ans), layers=[1], progress=False)
+        counts.append(len(ran))
+    assert counts == [1 + 3 + 2, 2, 2]  # the form and the trial, then the two passes
+    extract(fresh, ans, positions(ans), layers=[2], progress=False)
+    assert load_lm(tiny_model("llama"), TOK, check=False).tried == {} and len(fresh.tried) == 4
+    hook.remove()
+
+
 # Batches
 
 @given(st.integers(1, 400), st.integers(0, 10**6), st.integers(200, 4000), st.integers(1, 256))
 def test_every_row_is_in_one_batch_of_its_block(n, seed, budget, block):
     lengths = np.sort(np.random.default_rng(seed).integers(1, 200, n))[::-1]
-    sizes = A._sizes(lengths*0, lengths, set(range(block, n, block)), budget)
+    sizes = P._sizes(lengths*0, lengths, set(range(block, n, block)), budget)
     ends = np.cumsum(sizes)
     assert ends[-1] == n and set(range(block, n, block)) <= set(ends.tolist())
     assert all(m*lengths[e - m] <= budget for m, e in zip(sizes, ends))
@@ -318,11 +388,27 @@ def test_padding_is_at_most_two_in_a_hundred(lm):
     assert e.computed <= 1.02*e.tokens
 
 
-def test_memory_that_runs_out_halves_the_batches_and_the_plan_says_so(lm, tmp_path, monkeypatch):
-    ans, true, asked = answers(12), A.read_sites, []
+FULL = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+                     "allocate 8 bytes. Error code 12 (Cannot allocate memory)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory"), MemoryError()]
+
+
+def test_another_error_is_not_taken_for_full_memory(lm, monkeypatch):
+    def fail(lm, rows, *a):
+        if len(rows) > 1: raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return true(lm, rows, *a)
+    true = A.read_sites
+    monkeypatch.setattr(A, "read_sites", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"): extract(lm, answers(4), positions(answers(4)), progress=False)
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda e: str(e)[:20])
+def test_memory_that_runs_out_halves_the_batches_and_the_plan_says_so(tmp_path, monkeypatch, error):
+    lm, ans, true, asked = load_lm(tiny_model("llama"), TOK, check=False), answers(12), A.read_sites, []
     def small(lm, rows, *a):
         asked.append(len(rows))
-        if len(rows) > 3: raise torch.OutOfMemoryError
+        if len(rows) > 3: raise error
         return true(lm, rows, *a)
     monkeypatch.setattr(A, "read_sites", small)
     got = extract(lm, ans, positions(ans), path=tmp_path/"a", block=6, progress=False)
@@ -343,7 +429,7 @@ def test_estimates_are_what_it_takes(lm, tmp_path):
     hook = lm.blocks[0].register_forward_pre_hook(lambda m, a: seen.append(a[0].shape[0]*a[0].shape[1]))
     extract(lm, ans, pos, path=tmp_path/"a", token_budget=64, progress=False)
     hook.remove()
-    assert sum(seen) - 1 == e.computed  # and one token to see the form
+    assert sum(seen) == e.computed  # the one token that shows the form was read for the estimate
     written = sum(f.stat().st_size for d in ("acts", "not_finite") for f in (tmp_path/"a"/d/"c").rglob("*") if f.is_file())
     assert written == e.disk
     assert estimate(lm, ans, pos, path=tmp_path/"a").rows == 0
