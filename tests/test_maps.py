@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from probe_nb.maps import _problems, auc_interval, probe_map, score_answers
+from probe_nb.intervals import auc_interval
+from probe_nb.maps import _problems, probe_map, score_answers
 from probe_nb.probes import LogisticProbe, ProbeGrid, delong, group_folds
 
 POSITIONS = ["last_q", "exact_answer_last", "-1"]
