@@ -15,7 +15,7 @@ from scipy import stats
 
 from .baselines import baselines
 from .intervals import auc_interval, group_variance, witnesses
-from .maps import _compete, _nested, _scored
+from .maps import _nested, _planned, _scored
 from .models import Progress
 from .probes import auc, auc_parts
 
@@ -38,21 +38,30 @@ def paired_auc(
     return found, max(found - half, -1.), min(found + half, 1.), p
 
 # %% ../nbs/30_detection.ipynb #725b97b8
-def _probed(acts: xr.DataArray, ans: pd.DataFrame, layers, positions, folds, seed, C, scale, progress) -> dict[str, tuple]:
-    "What `_scored` found, by position; those that cannot be scored are left out."
-    found = list(_scored(acts, ans, layers, positions, "honest", folds, seed, C, scale, progress))
+def _belong(acts: xr.DataArray, ans: pd.DataFrame) -> None:
+    "One model's activations say nothing of another's answers, even where the examples have the same numbers."
+    for what in ("revision", "model"):
+        a, b = acts.attrs.get(what), ans.attrs.get(what)
+        if a and b and a != b: raise ValueError(f"the activations are of {what} {a!r} and the answers of {b!r}: take both from one model")
+        if a and b: return
+
+# %% ../nbs/30_detection.ipynb #74c8413d
+def _probed(acts: xr.DataArray, ans: pd.DataFrame, layers, positions, folds, seed, C, scale, progress) -> dict:
+    "What is found at each position; those that cannot be scored are left out."
+    _belong(acts, ans)
+    found = list(_scored(acts, ans, layers, positions, _planned("honest", folds, seed, C, scale), progress))
     labels = acts["position"].values.tolist() if positions is None else list(positions)
-    kept = {str(p): f for p, f in zip(labels, found) if not f[1]}
-    if not kept: raise ValueError(f"no position can be probed: {found[0][1] if found else 'none is there'}")
+    kept = {str(p): f for p, f in zip(labels, found) if not f.reason}
+    if not kept: raise ValueError(f"no position can be probed: {found[0].reason if found else 'none is there'}")
     return kept
 
-def _choice(found: dict[str, tuple], folds: int, layers: Sequence[int]) -> pd.DataFrame:
+def _choice(found: dict, folds: int, layers: Sequence[int]) -> pd.DataFrame:
     "Rows scored by the cell chosen without their fold, and which cell that was."
     rows, cells, _ = _nested(list(found.values()), folds)
     layer, position = zip(*((layers[l], list(found)[p]) for l, p in cells))
     return rows.assign(layer=rows["fold"].map(dict(enumerate(layer))), position=rows["fold"].map(dict(enumerate(position))))
 
-# %% ../nbs/30_detection.ipynb #74c8413d
+# %% ../nbs/30_detection.ipynb #fbe066a5
 def best_scores(
     acts: xr.DataArray, # activations [example, position, layer, feature]; NaN where missing
     ans: pd.DataFrame, # judged answers: `example`, `correct`, and `group` or `id`
@@ -72,7 +81,7 @@ def best_scores(
     order = ans["example"][ans["example"].isin(out.index)]
     return out.loc[order, ["correct", "group", "score", "fold", "layer", "position"]].reset_index()
 
-# %% ../nbs/30_detection.ipynb #712e9d7c
+# %% ../nbs/30_detection.ipynb #75ea117a
 _PROBES = {"last_q": "End of question", "-1": "Last generated [-1]", "-2": "Before last generated [-2]",
            "exact_answer_last": "Exact answer last", "exact_answer_after_last": "Exact answer last+1"}  # as the paper's tables say
 _LEARNT, _SAMPLED = ("length", "place", "question_text", "answer_text"), ("semantic_entropy", "agree")
@@ -86,7 +95,7 @@ def _kind(method: str) -> str:
     if method.startswith("p_true"): return "asked"
     return "learnt" if method in _LEARNT else "samples" if method in _SAMPLED else "output"
 
-# %% ../nbs/30_detection.ipynb #75ea117a
+# %% ../nbs/30_detection.ipynb #a2018980
 def _row(name: str, kind: str, rows: pd.DataFrame, score: pd.Series, ci: float) -> dict:
     "One line: a score's AUC on the rows that have it, and the best probe's less it on the same rows."
     s = rows["example"].map(score)
@@ -97,7 +106,7 @@ def _row(name: str, kind: str, rows: pd.DataFrame, score: pd.Series, ci: float) 
     gap = paired_auc(r["score"], s, y, r["group"], r["fold"], ci)
     return out | dict(zip(("difference", "difference_low", "difference_high", "p_value"), gap))
 
-# %% ../nbs/30_detection.ipynb #a2018980
+# %% ../nbs/30_detection.ipynb #e79a6e49
 def _with_published(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.DataFrame:
     "The paper's AUC of each method beside ours."
     if published is None: return table
@@ -107,7 +116,7 @@ def _with_published(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.D
     names = {f"probe at {p}": _their_name(name) for p, name in _PROBES.items()}
     return table.assign(published=[theirs.get(names.get(m, m), np.nan) for m in table["method"]])
 
-# %% ../nbs/30_detection.ipynb #e79a6e49
+# %% ../nbs/30_detection.ipynb #c5c71844
 def _both(acts: xr.DataArray, ans: pd.DataFrame) -> pd.DataFrame:
     "The answers that should have activations; samples may go without, greedy answers may not."
     if "sample" not in ans: return ans
@@ -122,7 +131,7 @@ def _others(ans: pd.DataFrame, scores) -> pd.DataFrame: # example, method, score
         if t.duplicated(["example", "method"]).any(): raise ValueError("scores= names an example twice for one method")
     return pd.concat([t[["example", "method", "score"]] for t in own]) if own else pd.DataFrame(columns=["example", "method", "score"])
 
-# %% ../nbs/30_detection.ipynb #c5c71844
+# %% ../nbs/30_detection.ipynb #f34f19fe
 def error_detection(
     acts: xr.DataArray, # activations [example, position, layer, feature]
     ans: pd.DataFrame, # judged answers with spans; samples without activations may be among them
@@ -142,7 +151,7 @@ def error_detection(
     found = _probed(acts, rows, None, positions, folds, seed, C, None, progress)
     layers = acts["layer"].values.tolist()
     best = _choice(found, folds, layers)
-    fold = pd.concat([f[0] for f in found.values()]).drop_duplicates("example")[["example", "fold"]]
+    fold = pd.concat([f.rows for f in found.values()]).drop_duplicates("example")[["example", "fold"]]
     made = [_row("probe, best cell", "probe", best, best.set_index("example")["score"], ci)]
     for p in [p for p in _PROBES if p in found]:
         one = _choice({p: found[p]}, folds, layers)
