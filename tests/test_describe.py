@@ -1,0 +1,248 @@
+"""Whatever `describe` says is read again from the map by a reader of its own, from the words and from the facts behind them."""
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probe_nb.describe import describe
+from probe_nb.published import load_published, published
+
+MAPS = published().query("kind == 'map'").name.tolist()
+
+
+def a_map(auc, half=None, names=None, **more):
+    auc = np.asarray(auc, float)
+    L, P = auc.shape
+    grid = {"auc": auc} | ({} if half is None else {"auc_low": auc - half, "auc_high": auc + half}) | more
+    return xr.Dataset({k: (("layer", "position"), np.asarray(v)) for k, v in grid.items()},
+                      dict(layer=list(range(L)), position=names or [f"p{i}" for i in range(P)]))
+
+
+@st.composite
+def maps(draw):
+    "Noise with a planted band and peak, here and there a missing cell."
+    L, P, seed = draw(st.integers(1, 12)), draw(st.integers(1, 8)), draw(st.integers(0, 10**6))
+    rng = np.random.default_rng(seed)
+    auc = rng.normal(draw(st.sampled_from([.5, .6])), .04, (L, P))
+    if draw(st.booleans()):
+        first, p = rng.integers(L), rng.integers(P)
+        auc[first:rng.integers(first, L) + 1, p] = rng.uniform(.8, .9)
+        auc[rng.integers(L), rng.integers(P)] = .95
+    auc[rng.random((L, P)) < draw(st.sampled_from([0, 0, .3]))] = np.nan
+    names = ["last_q", "first_answer", "exact_answer_first", "exact_answer_last", "-2", "-1", "own", "q"]
+    names = rng.permutation(names)[:P].tolist()
+    half = draw(st.sampled_from([None, .02, .06]))
+    return a_map(auc, None if half is None else half * rng.uniform(.5, 1.5, (L, P)), names)
+
+
+def cells(m):
+    "The map as a plain dictionary, for the reader: (layer, position) → value, low, high; missing ones left out."
+    out = {}
+    for l in m.layer.values.tolist():
+        for p in m.position.values.tolist():
+            at = m.sel(layer=l, position=p)
+            v = float(at.auc)
+            error = m.attrs.get("digitising_error", 0)
+            ends = (float(at.auc_low), float(at.auc_high)) if "auc_low" in m else (v - error, v + error)
+            if error and v <= .5: ends = 0, .5
+            if v == v: out[l, p] = (v, *ends)
+    return out
+
+
+def apart(a, b): return abs(a[0] - b[0]) > .05 + 1e-9 and (a[1] > b[2] or b[1] > a[2])
+
+
+def read_again(m):
+    "All facts against the map."
+    d, c = describe(m), cells(m)
+    f, layers = d.facts, sorted(m.layer.values.tolist())
+    json.dumps(f)
+    assert f["cells"] == m.auc.size and f["present"] == len(c) and len(d.short) <= 300
+    assert sum(g["cells"] for g in f["missing"]) == m.auc.size - len(c)
+    if not c: return d
+    top, bottom = max(c.values()), min(c.values())
+    assert f["peak"]["value"] == top[0] == c[f["peak"]["layer"], f["peak"]["position"]][0] and f["lowest"]["value"] == bottom[0]
+    assert f["ties"] == sum(v[0] == top[0] for v in c.values())
+    b = f["band"]
+    peak = c[f["peak"]["layer"], f["peak"]["position"]]
+    if "none" in b: assert peak[1] <= .5
+    else:
+        assert peak[1] > .5 and np.isclose(b["bar"], .5 + .75 * (top[0] - .5))
+        inside = {k for k, v in c.items() if v[0] >= b["bar"]}
+        assert b["cells"] == len(inside) == sum(x["cells"] for x in b["columns"])
+        assert set(b["outside"]) == set(m.position.values) - {p for _, p in inside}
+        assert set(b["quiet_layers"]) == set(layers) - {l for l, _ in inside}
+        for x in b["columns"]:
+            own = [l for l, p in inside if p == x["position"]]
+            between = [l for l in layers if x["layers"][0] <= l <= x["layers"][1]]
+            assert x["layers"] == (min(own), max(own)) and x["cells"] == len(own) and x["between"] == len(between)
+    for t in f["trends"]: read_trend(t, {l: v for (l, p), v in c.items() if p == t["position"]})
+    for g in f["groups"]:
+        own = [v[0] for (l, p), v in c.items() if p in g["positions"]]
+        assert np.isclose(g["mean"], np.mean(own)) and g["largest"] == max(own)
+    if f["groups"]: assert sum(g["leads"] for g in f["groups"]) == len({l for l, _ in c}) == f["groups"][0]["of"]
+    return d
+
+
+def read_trend(t, column):
+    "One column's trend, from its definition."
+    assert t["layers"] == len(column)
+    if len(column) < 3: return
+    order = sorted(column)
+    top = max(order, key=lambda l: (column[l][0], -l))
+    assert t["top"] == (top, column[top][0]) and t["first"] == (order[0], column[order[0]][0]) and t["last"][0] == order[-1]
+    first, last = (apart(column[l], column[top]) for l in (order[0], order[-1]))
+    some = any(apart(column[a], column[b]) for a in order for b in order)
+    shape = "flat" if not some else {(1, 0): "rises", (0, 1): "falls", (1, 1): "rises and falls", (0, 0): "uneven"}[first, last]
+    assert t["shape"] == shape
+    if shape == "rises":
+        assert not any(apart(column[l], column[top]) for l in order if l >= t["at"][0])
+        assert apart(column[max(l for l in order if l < t["at"][0])], column[top])
+        falls = any(apart(column[a], column[b]) and column[b][0] < column[a][0] for a in order for b in order if a < b)
+        assert t["falls_back"] == falls
+    if shape == "falls": assert not any(apart(column[l], column[top]) for l in order if l <= t["at"][1])
+    if shape == "rises and falls":
+        assert all(apart(column[l], column[top]) for l in order if not t["at"][0] <= l <= t["at"][1])
+
+
+def read_words(d, m):
+    "The sentences about the band, the peak and the trends, parsed from the plain text."
+    c, layers = cells(m), sorted(m.layer.values.tolist())
+    if found := re.search(r"The largest cell is ([\d.-]+).*?, at layer (\d+), (\S+?)[.,]( |$)", d.text):
+        assert abs(c[int(found[2]), found[3]][0] - max(v[0] for v in c.values())) < 1e-12
+        assert abs(float(found[1]) - max(v[0] for v in c.values())) < 6e-4
+    if found := re.search(r"The high band, ([\d.]+) and above, has (\d+) cells?: (.*?)\.(?= |\n|$)", d.text):
+        bar = d.facts["band"]["bar"]
+        assert abs(float(found[1]) - bar) < 6e-4 and int(found[2]) == sum(v[0] >= bar for v in c.values())
+        for part in found[3].split("; "):
+            if part.startswith("and "): continue
+            name, first, last, some, of = re.fullmatch(r"(\S+) layers? (\d+)(?:–(\d+))?(?: \((\d+) of (\d+)\))?", part).groups()
+            between = [l for l in layers if int(first) <= l <= int(last or first)]
+            inside = [l for l in between if c.get((l, name), (0,))[0] >= bar]
+            assert len(inside) == int(some or len(between)) and (of is None or len(between) == int(of))
+    for name, first, top, layer in re.findall(r"(\S+) \(([\d.]+) → ([\d.]+) at layer (\d+)", d.text):
+        column = {l: v[0] for (l, p), v in c.items() if p == name}
+        assert abs(column[min(column)] - float(first)) < 6e-4 and abs(max(column.values()) - float(top)) < 6e-4
+        assert column[int(layer)] == max(column.values())
+
+
+@settings(max_examples=60)
+@given(maps())
+def test_what_is_said_is_so(m):
+    d = read_again(m)
+    read_words(d, m)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_published_maps(name):
+    m = load_published(name)
+    d = read_again(m)
+    read_words(d, m)
+    assert d.facts["clipped"] == int((m.auc <= .5).sum()) and ("at most 0.5" in d.text) == bool(d.facts["clipped"])
+    for words in ("±0.002", "there are no intervals", "no permutation null", "not attention"): assert words in d.text
+
+
+def test_planted_band_and_peak_are_told():
+    rng = np.random.default_rng(0)
+    auc = rng.uniform(.5, .55, (20, 5))
+    auc[8:17, 2] = .82
+    auc[13, 2] = .9
+    d = describe(a_map(auc, .02))
+    for words in ("has 9 cells: p2 layers 8–16.", "at layer 13, p2", "No cell of p0, p1, p3, p4 is in it"): assert words in d.text
+    assert "p2" in d.text.partition("Rises, then falls: ")[2].partition(".\n")[0].partition(" Flat")[0]
+    rising = np.linspace(.5, .9, 20)[:, None] * np.ones((1, 2))
+    d = describe(a_map(rising, .01))
+    assert {t["shape"] for t in d.facts["trends"]} == {"rises"} and "with no fall between" in d.text
+
+
+def test_null_nested_best_and_plateau():
+    auc = np.full((6, 3), .55)
+    auc[3:5, 1] = .8, .79
+    m = a_map(auc, .03, above_null=auc > .7, plateau=auc > .7, p_value=auc).assign_attrs(
+        null_max=.63, permutations=100, ci=.9, protocol="honest", best_layer=3, best_position="p1", best_auc=.78,
+        best_auc_low=.71, best_auc_high=.84, best_share=.8, best_n=500, best_n_wrong=200)
+    d = read_again(m)
+    for words in ("2 of 18 cells clear the null of the maximum (0.630, 100 permutations); none of p0, p2 does", "90 % interval",
+                  "0.780 (0.710 to 0.840), chosen on some questions and scored on others; 500 answers, 200 of them wrong",
+                  "Within one standard error of the best lie 2 cells, in layers 3 to 4 of p1"): assert words in d.text, words
+    paper = {k: v for k, v in m.attrs.items() if k != "best_share"} | dict(protocol="paper")
+    paper = describe(m.drop_attrs().assign_attrs(paper))
+    assert "too high" in paper.text and "partly luck" not in paper.text
+    none = describe(m.assign(above_null=m.above_null & False))
+    assert "There is no high band: no cell clears the null" in none.text
+
+
+def test_lens_maps_and_other_metrics():
+    v = np.linspace(1, 90, 24).reshape(8, 3)
+    m = a_map(v).rename(auc="norm").assign_attrs(what="how long the vectors are; not what they tell", title="activation strength")
+    m["norm"].attrs["long_name"] = "length"
+    d = describe(m)
+    assert "how long the vectors are; not what they tell" in d.text and "not the AUC of a probe" in d.text
+    assert "0.5 is chance" not in d.text
+    assert "length over 8 layers" in d.short and d.facts["trends"][0]["shape"] == "rises" and "null" not in d.facts
+    assert describe(m, "norm").text == d.text
+    with pytest.raises(ValueError, match="no 'auc'"): describe(m, "auc")
+    flat = describe(a_map(np.full((4, 2), 3.)).rename(auc="count"))
+    assert "no high band: all cells are equal" in flat.text
+
+
+def test_extremes():
+    d = read_again(a_map(np.full((5, 3), np.nan), reason=np.full((5, 3), "8 answers, 2 wrong", object)))
+    assert "All 15 cells are missing" in d.text and "8 answers, 2 wrong" in d.text and "every cell is missing" in d.short
+    one = read_again(a_map([[.8]], .05))
+    assert "1 layer downwards (0), 1 position across (p0)" in one.text and "partly luck" not in one.text
+    read_again(a_map(np.linspace(.5, .8, 12)[:, None], .05))
+    rng = np.random.default_rng(1)
+    big = read_again(a_map(rng.uniform(.4, .9, (64, 40)), .05))
+    assert len(big.text) < 6000 and len(big.markdown) < 8000
+    part = read_again(a_map(rng.uniform(.5, .9, (4, 3))).assign_coords(layer=[0, 8, 16, 31]))
+    assert "(0, 8, 16, 31)" in part.text
+    low = describe(a_map(np.full((4, 3), .3), .05))
+    assert "no high band" in low.text
+
+
+def inert(markdown):
+    "Nothing in this Markdown is more than text, code, headings and lists of our own."
+    bare = re.sub(r"<code>(?:[\w ,;]|&#\d+;)*</code>|<span>&#(?:36|92);</span>", "", markdown)
+    code = re.findall(r"`([^`\n]*)`", bare)
+    rest = re.sub(r"`[^`\n]*`", "", bare)
+    assert not set("<>[]`$\\|_~") & set(rest) and not re.search(r"https?:|www\.|@", rest), rest
+    assert not set("$\\|`") & set("".join(code))
+    stars = re.sub(r"^\*\*[A-Z][a-z A-Z]+\*\*$", "", rest, flags=re.M)
+    assert "*" not in stars and not re.search(r"^(?!- |$)", stars, flags=re.M), stars
+    return True
+
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egnp.exe", "a`b` **bold** [x](javascript:1)", "$\\href{javascript:1}{x}$",
+           "x" * 500, "a|b", "line\nbreak\r\n# head", "&lt;b&gt;", "", "\x01\x02\x03", "http://evil.example/x www.evil.example", "___"]
+
+
+a_name = st.one_of(st.text(max_size=40), st.sampled_from(HOSTILE))
+UNSEEN = "[\x00-\x09\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b-\u200f]"
+
+
+@settings(max_examples=60)
+@given(st.lists(a_name, min_size=3, max_size=3, unique=True), st.sampled_from(HOSTILE))
+def test_hostile_names_are_inert_and_legible(names, said):
+    rng = np.random.default_rng(0)
+    auc = rng.uniform(.5, .9, (4, 3))
+    auc[0, 0] = np.nan
+    reason = np.where(np.isnan(auc), said, "").astype(object)
+    m = a_map(auc, .02, names, reason=reason).assign_attrs(model=said, title=said + "t", site=said, what=said)
+    d = describe(m)
+    assert inert(d.markdown)
+    for text in (d.text, d.markdown, d.short):
+        assert not re.search(UNSEEN, text) and "x" * 301 not in text
+    assert len(d.short) <= 300 and "\n" not in d.short and d.facts["positions"] == names
+
+
+def test_legible():
+    m = a_map([[.6, .9, .7]], .02, ["\u202egnp", "<img onerror=x>", "x" * 500])
+    d = describe(m)
+    assert "⟨U+202E⟩gnp" in d.text and "`<img onerror=x>`" in d.markdown and "xxx…xxx" in d.text and repr(d) == str(d) == d.text
+    assert d._repr_markdown_() == d.markdown
+    with pytest.raises(AttributeError): d.text = ""
