@@ -1,0 +1,113 @@
+"""The editors in a real JupyterLab: what is dragged, pressed and typed, and what comes of it."""
+import json
+import os
+from pathlib import Path
+
+import nbformat.v4 as nbf
+import pytest
+from nbformat import write
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+PICTURES = os.environ.get("PROBE_NB_PICTURES")  # a folder to leave screenshots in, for a person to look at
+STUDY = os.environ.get("PROBE_NB_STUDY", "runs/demo")  # a study that is there already, to measure with
+
+
+def notebook(path, *cells):
+    write(nbf.new_notebook(cells=[nbf.new_code_cell(c) for c in cells]), path)
+    return path
+
+
+def picture(lab, name):
+    if PICTURES: lab.screenshot(Path(PICTURES) / f"{name}.png")
+
+
+def kernel(lab, code):
+    "The value of an expression in the notebook's kernel, as text."
+    ask = "{code: '', silent: true, user_expressions: {x: " + json.dumps(code) + "}}"
+    return lab.js(f"""async (app, w) => {{
+        const told = (await w.sessionContext.session.kernel.requestExecute({ask}).done).content.user_expressions.x;
+        return told.status === 'ok' ? told.data['text/plain'] : told.evalue }}""")
+
+
+def saved(lab):
+    lab.command("docmanager:save")
+    return json.loads((lab.jupyter.root / lab.js("(app, w) => w.context.path")).read_text())
+
+
+def drag(page, a, b, where=".probe-nb-alive .token"):
+    page.locator(where).first.scroll_into_view_if_needed()
+    from_, to = (page.locator(where).nth(k).bounding_box() for k in (a, b))
+    page.mouse.move(from_["x"] + 5, from_["y"] + from_["height"] - 8)
+    page.mouse.down()
+    page.mouse.move(to["x"] + 5, to["y"] + to["height"] - 8, steps=4)
+    page.mouse.up()
+
+
+WATCH = """(where) => { window.took = []; let start = 0, was = '';
+    document.addEventListener('pointerup', () => {
+        start = performance.now(); was = document.querySelector(where).textContent }, true);
+    new MutationObserver(() => { const now = document.querySelector(where).textContent;
+        if (start && now !== was) { window.took.push(performance.now() - start); start = 0 } })
+        .observe(document.querySelector(where), {subtree: true, childList: true, characterData: true}) }"""
+
+SPANS = f"""from probe_nb.study import Study
+from probe_nb.span_editor import SpanEditor
+study = Study({STUDY!r}, progress=False, **({{}} if {STUDY!r} != "runs/demo" else dict(n=240)))
+pmap = study.map()
+editor = SpanEditor(study)
+editor"""
+
+
+def test_span_editor(lab, tmp_path):
+    lab.open_notebook(notebook(tmp_path / "spans.ipynb", SPANS))
+    lab.run_all()
+    assert not lab.errors()
+    page, auc = lab.page, ".probe-nb-alive .probe-nb-auc"
+    page.wait_for_selector(".probe-nb-alive .token", timeout=60_000)
+    lab.wait_for_text("AUC 0.", auc)
+    picture(lab, "spans_light")
+    page.evaluate(WATCH, auc)
+    before = page.locator(auc).inner_text()
+    for a, b in ((0, 2), (1, 1), (0, 1), (2, 2), (1, 2), (0, 0), (0, 2), (1, 1)):
+        n = page.evaluate("took.length")
+        drag(page, a, b)
+        page.wait_for_function(f"took.length > {n}", timeout=20_000)
+    took = sorted(page.evaluate("took"))
+    print("span dropped to AUC redrawn, ms:", [round(t) for t in took])
+    assert took[len(took) // 2] < 1500
+    assert page.locator(auc).inner_text() != before and page.locator(f"{auc} svg circle").count() == 2
+    assert kernel(lab, "(study.path/'hand.jsonl').exists()") == "False", "a draft is not written"
+    picture(lab, "spans_dragged")
+    page.keyboard.press("Enter")
+    lab.wait_for_text("1 answer marked", ".probe-nb-alive .probe-nb-status")
+    line = json.loads(eval(kernel(lab, "(study.path/'hand.jsonl').read_text()")))
+    assert line["exact"] == eval(kernel(lab, "list(editor.study.answers and __import__('probe_nb.edits').edits.span_characters("
+                                             "editor.lm, editor.row(), *editor.span))"))
+    page.locator(".probe-nb-alive .token").first.focus()
+    page.keyboard.press("w")  # one key says wrong
+    lab.wait_for_text("judged wrong by hand", ".probe-nb-alive .probe-nb-status")
+    page.keyboard.press("n")
+    assert kernel(lab, "bool(editor.example == editor.ans.example.iloc[1])") == "True"
+    page.locator(".probe-nb-alive select").select_option("probe and judge disagree")
+    lab.wait_for_text("1 of ", ".probe-nb-alive .probe-nb-status")
+    picture(lab, "spans_queue")
+    kernel(lab, "setattr(editor, 'error', '<img src=x onerror=alert(1)>')")
+    lab.wait_for_text("onerror=alert(1)", ".probe-nb-error")
+    assert page.locator(".probe-nb-alive img").count() == 0
+    lab.dark()
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    picture(lab, "spans_dark")
+    page.set_viewport_size({"width": 480, "height": 1000})
+    lab.command("application:toggle-left-area")
+    page.locator(".probe-nb-alive").scroll_into_view_if_needed()
+    picture(lab, "spans_narrow")
+    lab.command("application:toggle-left-area")
+    page.set_viewport_size({"width": 1500, "height": 1000})
+    lab.dark(False)
+    stored = saved(lab)
+    assert "widgets" not in stored["metadata"] and "probe-nb-still" in stored["cells"][0]["outputs"][0]["data"]["text/html"][0]
+    if not os.environ.get("PROBE_NB_STUDY"):
+        page.get_by_role("button", name="recompute the map").click()
+        lab.wait_for_text("with an unsure span", ".probe-nb-alive .probe-nb-status", 180)
+        told = "(editor.mapped, editor.before == editor.after, int((study.answers().span_method == 'hand').sum()))"
+        assert kernel(lab, told) == "(1, True, 1)"
