@@ -171,7 +171,7 @@ def reproduce(
     *,
     rows: int = 200, # rows that a published cell stands on: not printed, so assumed
     blocks: int | None = None, # of our model; None: the highest layer of the map, and one
-) -> xr.Dataset: # [layer, position]: auc (_low, _high), theirs, difference, tolerance, agrees, clipped; attrs summary, notes
+) -> xr.Dataset: # [layer, position]: auc (_low, _high), theirs, diff, tolerance, agrees, clipped; attrs summary, notes
     "How far our map is from a published one, cell by cell, with a tolerance from both intervals"
     theirs = load_published(theirs) if isinstance(theirs, str) else theirs
     if "position" not in getattr(theirs, "dims", ()): raise ValueError("theirs is no heatmap: published() lists them")
@@ -184,12 +184,13 @@ def reproduce(
     mine, error = xr.where(raw > 0, ours.value - ours.low, ours.high - ours.value), theirs.attrs.get("digitising_error", 0)
     if own: half = xr.where(raw > 0, b.high - b.value, b.value - b.low)
     tolerance = np.sqrt(mine**2 + half**2) + error
-    difference = raw.where(~clipped | (raw > 0)) # both at most 0.5: how far apart is not known
-    agrees = (np.abs(difference) <= tolerance) | (clipped & (raw <= 0))
+    diff = raw.where(~clipped | (raw > 0)) # both at most 0.5: how far apart is not known
+    agrees = (np.abs(diff) <= tolerance) | (clipped & (raw <= 0))
     out = xr.Dataset(dict(
-        auc=ours.value, auc_low=ours.low, auc_high=ours.high, theirs=b.value, difference=difference, tolerance=tolerance,
+        auc=ours.value, auc_low=ours.low, auc_high=ours.high, theirs=b.value, diff=diff, tolerance=tolerance,
+        diff_low=diff - tolerance, diff_high=diff + tolerance,
         agrees=agrees.astype(float).where(ours.value.notnull()), clipped=clipped))
-    out["difference"].attrs = dict(long_name="AUC, ours less theirs", centre=0.)
+    out["diff"].attrs = dict(long_name="AUC, ours less theirs", centre=0.)
     told = _compared(out, pmap, theirs, how,
                      "" if own else f"theirs print no number of rows: {rows} assumed, with our share of wrong answers")
     return out.assign_attrs(title=f"ours less {theirs.attrs.get('figure', 'theirs')}", **told)
@@ -198,15 +199,15 @@ def reproduce(
 def _compared(d: xr.Dataset, pmap: xr.Dataset, theirs: xr.Dataset, how: str, assumed: str) -> dict[str, str]:
     "A summary in three sentences, and what the comparison rests on"
     both = d.auc.notnull()
-    n, known = int(both.sum()), d.difference.where(~d.clipped)
+    n, known = int(both.sum()), d["diff"].where(~d.clipped)
     name = theirs.attrs.get("figure", "the other map")
     share = lambda v: f"{100 * float(v):.0f} %"
     if not n: return dict(summary=f"Nothing to compare with {name}: every cell of ours at its positions is missing.", notes="")
     mean = round(float(known.mean()), 3) + 0 if known.notnull().any() else None
     apart = "no difference is known" if mean is None else f"ours are {mean:+.3f} from theirs on average"
     line = (f"{n} cells compared with {name}: {share(d.agrees.where(both).mean())} agree within both intervals, "
-            f"{share(((d.agrees == 0) & (d.difference > 0)).sum() / n)} are higher here and "
-            f"{share(((d.agrees == 0) & (d.difference < 0)).sum() / n)} lower. In those not clipped, {apart}")
+            f"{share(((d.agrees == 0) & (d["diff"] > 0)).sum() / n)} are higher here and "
+            f"{share(((d.agrees == 0) & (d["diff"] < 0)).sum() / n)} lower. In those not clipped, {apart}")
     if n > 2 and d.auc.std() > 0 and d.theirs.std() > 0:
         line += f"; the two patterns go together with a rank correlation of {_rank_correlation(d):.2f}"
     notes = [f"layers matched by {how}", f"{int((d.clipped & both).sum())} of theirs are known only as at most 0.5",

@@ -187,7 +187,7 @@ def test_a_cell_agrees_iff_the_difference_is_within_both(seed, half):
         near = abs(a - t) <= np.hypot(half, 1.959964 * se) + .002
         cell = d.isel(layer=l, position=p)
         assert bool(cell.agrees) == (near or t <= .5 and a <= .5)
-        assert np.isnan(cell.difference) if t <= .5 and a <= t else np.isclose(cell.difference, a - t)
+        assert np.isnan(cell["diff"]) if t <= .5 and a <= t else np.isclose(cell["diff"], a - t)
     share = round(100 * float(d.agrees.mean()))
     assert f"{share} % agree" in d.summary and "200 assumed" in d.notes
 
