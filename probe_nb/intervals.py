@@ -14,10 +14,11 @@ from .probes import auc, auc_parts
 
 # %% ../nbs/11_intervals.ipynb #18e7bf67
 def _spread(y: np.ndarray, g: np.ndarray, folds: np.ndarray) -> np.ndarray: # [example]
-    "√(G/(G−1)), G = groups with rows of this kind in this fold: what centring on their own mean takes from their spread."
+    "1/√(1−w), w = the share of this kind in this fold that the row's group holds: what centring takes from its spread."
     _, cell = np.unique(np.stack([folds, y]), axis=1, return_inverse=True)
-    G = np.bincount(np.unique(np.stack([cell, g]), axis=1)[0])
-    return np.sqrt(G / np.maximum(G - 1, 1))[cell]
+    own = cell * (g.max() + 1) + g
+    w = np.bincount(own)[own] / np.bincount(cell)[cell]
+    return 1 / np.sqrt(np.maximum(1 - w, .04))
 
 def _coded(y, groups, folds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "y as booleans, groups as integers (every row its own where None), folds as given or one for all."
@@ -53,7 +54,9 @@ def group_variance(
     y, _, folds = _coded(y, groups, folds)
     pairs = np.array([(y & (folds == k)).sum() * (~y & (folds == k)).sum() for k in range(taught.shape[-1])])
     delta = taught * (pairs / pairs.sum())[:, None]
-    return v + np.clip((delta * delta.swapaxes(-1, -2)).sum((-1, -2)) + doubt * v, 0, v)
+    shared = (delta * delta.swapaxes(-1, -2)).sum((-1, -2))
+    teachers = delta.sum(-2).var(-1, ddof=1) * len(pairs)
+    return v + np.clip(np.maximum(shared, teachers) + doubt * v, 0, v)
 
 # %% ../nbs/11_intervals.ipynb #712e9d7c
 def witnesses(
