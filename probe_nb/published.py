@@ -205,9 +205,9 @@ def _compared(d: xr.Dataset, pmap: xr.Dataset, theirs: xr.Dataset, how: str, ass
     if not n: return dict(summary=f"Nothing to compare with {name}: every cell of ours at its positions is missing.", notes="")
     mean = round(float(known.mean()), 3) + 0 if known.notnull().any() else None
     apart = "no difference is known" if mean is None else f"ours are {mean:+.3f} from theirs on average"
+    higher, lower = (share(((d.agrees == 0) & at).sum() / n) for at in (d["diff"] > 0, d["diff"] < 0))
     line = (f"{n} cells compared with {name}: {share(d.agrees.where(both).mean())} agree within both intervals, "
-            f"{share(((d.agrees == 0) & (d["diff"] > 0)).sum() / n)} are higher here and "
-            f"{share(((d.agrees == 0) & (d["diff"] < 0)).sum() / n)} lower. In those not clipped, {apart}")
+            f"{higher} are higher here and {lower} lower. In those not clipped, {apart}")
     if n > 2 and d.auc.std() > 0 and d.theirs.std() > 0:
         line += f"; the two patterns go together with a rank correlation of {_rank_correlation(d):.2f}"
     notes = [f"layers matched by {how}", f"{int((d.clipped & both).sum())} of theirs are known only as at most 0.5",
