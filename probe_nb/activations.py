@@ -6,7 +6,7 @@
 __all__ = ['Estimate', 'extract', 'estimate', 'open_acts']
 
 # %% ../nbs/05_activations.ipynb #6526c3a4
-import hashlib
+import re
 import shutil
 import time
 import warnings
@@ -19,64 +19,16 @@ import psutil
 import torch
 import xarray as xr
 
-from .answers import check_model
 from .grid import Grid, Part
-from .limits import halved, most_tokens
+from .joined import _asked, _grid, _numbers, _Rows
+from .limits import halved
 from .models import LM, Progress, track
 from .passes import read_shared, read_sites
-from .plan import _computed, _cut, _make_part, _Rows, _walk
-from .store import (_check_same, _label, _Writer, create, decode, join, locked, missing, not_finite, open_parts,
-                            save_plan, whole_grid)
+from .plan import _computed, _cut, _make_part, _walk
+from .store import (_check_same, _label, _Writer, create, decode, join, locked, missing, next_part, not_finite,
+                            open_parts, save_plan, whole_grid)
 
 # %% ../nbs/05_activations.ipynb #0b7dc53a
-def _check_positions(ans, pos):
-    "Refuse positions of other answers, and those that are named twice."
-    foreign = sorted(set(pos["example"]) - set(ans["example"]))
-    if foreign: raise ValueError(f"{len(foreign)} examples of the positions are not among the answers "
-                                 f"(the first: {foreign[0]}): use positions(ans) of the same table")
-    twice = pos[pos.duplicated(["example", "position"])]
-    if len(twice): raise ValueError(f"example {twice['example'].iloc[0]} has the position {twice['position'].iloc[0]!r} twice")
-    pools = pos.groupby("position")["pool"].unique().map(list)
-    if len(odd := pools[[p not in (["first"], ["mean"], ["max"]) for p in pools]]):
-        raise ValueError(f"position {odd.index[0]!r} has the pool {odd.iloc[0]}: each has one of first, mean, max")
-
-# %% ../nbs/05_activations.ipynb #62840281
-def _key(ids) -> int:
-    "A number that changes when a token does."
-    return int.from_bytes(hashlib.blake2b(np.array(ids, np.int64).tobytes(), digest_size=8).digest(), "little", signed=True)
-
-def _grid(ans, pos, layers:list[int], attrs:dict) -> tuple[Grid, _Rows]:
-    "Join answers and positions, and check that they belong together."
-    if not len(ans): raise ValueError("there are no answers to read: the table is empty")
-    _check_positions(ans, pos)
-    labels, table = list(dict.fromkeys(pos["position"])), pos.set_index(["example", "position"])
-    def wide(column):
-        "[example, position] in the order of the answers, -1 where missing."
-        found = table[column].astype("Float64").unstack()[labels].reindex(ans["example"])
-        return found.to_numpy(float, na_value=-1).astype(np.int64)
-    pool = pos.drop_duplicates("position").set_index("position")["pool"][labels].tolist()
-    ids = [[int(t) for t in (*p, *a)] for p, a in zip(ans["prompt_ids"], ans["answer_ids"])]
-    start, stop = wide("start"), wide("stop")
-    outside = (stop > np.array([[len(r)] for r in ids])) | (stop < start) | (start >= 0) & (stop == start)
-    if outside.any():
-        i, j = np.argwhere(outside)[0]
-        raise ValueError(f"position {labels[j]!r} of example {ans['example'].iloc[i]} is {start[i, j]} to {stop[i, j]}, "
-                         f"outside its {len(ids[i])} tokens: make it missing (NA), or mend its rule")
-    grid = Grid(ans["example"].to_numpy(np.int64), np.array([_key(r) for r in ids]), start, stop, labels, pool, layers, attrs)
-    return grid, _Rows(ids, np.array([len(p) for p in ans["prompt_ids"]]))
-
-# %% ../nbs/05_activations.ipynb #56d4aca5
-def _asked(lm, ans, pos, site, layers) -> tuple[Grid, _Rows]:
-    "What is asked for, once it is known that the model has it and gave these answers."
-    check_model(lm, ans)
-    layers = sorted(lm.sites.get(site, [0])) if layers is None else [int(i) for i in layers]
-    if not layers or len(set(layers)) < len(layers): raise ValueError(f"layers={layers}: name at least one layer, and each once")
-    for i in layers: lm.tap(site, i)
-    attrs = dict(site=site, model=lm.name, revision=lm.revision)
-    if site == "head": attrs["n_heads"] = lm.model.config.get_text_config().num_attention_heads
-    return _grid(ans, pos, layers, attrs)
-
-# %% ../nbs/05_activations.ipynb #725b97b8
 _KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 def _form(lm, grid:Grid, dtype) -> tuple[str, int]:
@@ -88,7 +40,7 @@ def _form(lm, grid:Grid, dtype) -> tuple[str, int]:
     if kind not in _KINDS: raise ValueError(f"dtype={kind}: choose float32, float16 or bfloat16")
     return kind, len(lm.tried[at])
 
-# %% ../nbs/05_activations.ipynb #74c8413d
+# %% ../nbs/05_activations.ipynb #62840281
 def _to_host(h:torch.Tensor):
     "A copy on the host, and what waits until it has arrived."
     if h.device.type != "cuda": return h.cpu(), lambda: None
@@ -113,7 +65,7 @@ def _read(lm, part:Part, rows:_Rows, at:list[int]):
     lost = _to_host(lost)[0]  # before the values, so that it has arrived when they have
     return at, *_to_host(kept), lost
 
-# %% ../nbs/05_activations.ipynb #fbe066a5
+# %% ../nbs/05_activations.ipynb #56d4aca5
 def _read_part(lm, part:Part, rows:_Rows, blocks:list[int], take, progress):
     "Read blocks of a part, batch by batch; `take(block, rows, values, not_finite)` gets what has arrived."
     waiting = []
@@ -122,8 +74,9 @@ def _read_part(lm, part:Part, rows:_Rows, blocks:list[int], take, progress):
         wait()
         given, kept = lost.numpy()
         if (kept > given).any():
+            where = f" at another path (this one keeps {part.kind})" if part.folder else ""
             raise ValueError(f"a value of example {part.grid.example[at][kept > given][0]} does not fit {part.kind}: "
-                             "use dtype=\"bfloat16\" or \"float32\"")
+                             f"use dtype=\"bfloat16\" or \"float32\"{where}")
         values = h.view(torch.int16).numpy().view(np.uint16) if part.kind == "bfloat16" else h.numpy()
         take(k, range(at[0], at[-1] + 1), values, given)
     total = sum(len(part.sizes[k]) for k in blocks)
@@ -139,7 +92,7 @@ def _read_part(lm, part:Part, rows:_Rows, blocks:list[int], take, progress):
     finally:
         while waiting: hand_on()  # after a failure too: what was read is kept
 
-# %% ../nbs/05_activations.ipynb #b6149bb9
+# %% ../nbs/05_activations.ipynb #725b97b8
 @dataclass(frozen=True)
 class Estimate:
     "What an extraction will take."
@@ -154,11 +107,10 @@ class Estimate:
         t = self.seconds
         spell = lambda t: f"{t:.1f} s" if t < 90 else f"{t/60:.0f} min" if t < 5400 else f"{t/3600:.1f} h"
         lasts = "" if t is None else f" · about {spell(t)} (one small batch was timed)"
-        size = lambda b: f"{b/1e9:.2f} GB" if b >= 1e8 else f"{b/1e6:.1f} MB"
         return (f"**{self.rows}** answers, {self.tokens} tokens, {self.computed} computed{lasts} · "
-                f"{size(self.disk)} on disk · {size(self.memory)} in memory")
+                f"{_size(self.disk)} on disk · {_size(self.memory)} in memory")
 
-# %% ../nbs/05_activations.ipynb #712e9d7c
+# %% ../nbs/05_activations.ipynb #74c8413d
 def _estimate(parts:list[Part], rows:list[_Rows], todo:list[list[int]], path) -> Estimate:
     "What these parts will take, but for the time."
     part_rows = [[i for k in ks for i in p.rows(k)] for p, ks in zip(parts, todo)]
@@ -172,31 +124,44 @@ def _estimate(parts:list[Part], rows:list[_Rows], todo:list[list[int]], path) ->
                     int(sum(_computed(p, r)*f for p, r, f in zip(parts, rows, share))),
                     int(sum(p.nbytes*f for p, f in zip(parts, share))) if path else 0, int(batch + held))
 
-# %% ../nbs/05_activations.ipynb #75ea117a
+# %% ../nbs/05_activations.ipynb #fbe066a5
 def _bytes(limit:str|float|None) -> float|None:
     "\"8 GB\" as a number."
-    if limit is None or isinstance(limit, (int, float)): return limit
-    number, unit = limit.strip()[:-2].strip(), limit.strip()[-2:].upper()
-    units = dict(KB=1e3, MB=1e6, GB=1e9, TB=1e12)
-    try: return float(number)*units[unit]
-    except (ValueError, KeyError): raise ValueError(f"limit={limit!r}: give bytes, or a text such as \"8 GB\"") from None
+    if limit is None: return None
+    found = re.fullmatch(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*(?:([kmgt]?)(i?)b?)?\s*", str(limit).lower())
+    try: most = float(found[1])*(1024 if found[3] else 1000)**" kmgt".index(found[2] or " ")
+    except (TypeError, ValueError): most = 0
+    if most > 0: return most
+    raise ValueError(f"limit={limit!r}: give bytes above 0, or a text such as \"8 GB\" or \"8 GiB\"")
+
+def _check_options(limit, token_budget, block):
+    "Refuse what is no number."
+    _bytes(limit)
+    for name, n in (("token_budget", token_budget), ("block", block)):
+        if not (name == "block" and n is None or isinstance(n, (int, np.integer)) and n > 0):
+            raise ValueError(f"{name}={n!r}: give a whole number above 0")
+
+def _size(b:float) -> str:
+    "Bytes as one reads them."
+    units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    return next((f"{b/k:.3g} {u}" for k, u in units if b >= .9995*k), f"{b:.0f} bytes")
 
 def _check_limit(e:Estimate, path:Path|None, limit):
     "Refuse what does not fit, with the number."
-    gb, most, need = (lambda b: f"{b/1e9:.3g} GB"), _bytes(limit), e.disk if path else e.memory
+    most, need = _bytes(limit), e.disk if path else e.memory
     less = "ask for fewer layers or positions"
     if most is not None and need > most:
-        raise ValueError(f"the activations need {gb(need)} and limit is {gb(most)}: {less}, or raise it")
+        raise ValueError(f"the activations need {_size(need)} and limit is {_size(most)}: {less}, or raise it")
     free = psutil.virtual_memory().available
     if e.memory > free:
         other = "use a smaller block" if path else "keep them on disk, with path=…"
-        raise MemoryError(f"the activations need {gb(e.memory)} of memory and {gb(free)} are free: {other}, or {less}")
+        raise MemoryError(f"the activations need {_size(e.memory)} of memory and {_size(free)} are free: {other}, or {less}")
     if path is None: return
     free = shutil.disk_usage(next(p for p in (path, *path.resolve().parents) if p.exists())).free
     if e.disk > free:
-        raise OSError(f"the activations need {gb(e.disk)} and {path.parent} has {gb(free)} free: {less}, or use another disk")
+        raise OSError(f"the activations need {_size(e.disk)} and {path.parent} has {_size(free)} free: {less}")
 
-# %% ../nbs/05_activations.ipynb #e79a6e49
+# %% ../nbs/05_activations.ipynb #b6149bb9
 def _gaps(part:Part) -> list[int]:
     "Blocks that are not there."
     there = not_finite(part) >= 0
@@ -221,9 +186,8 @@ def _to_disk(lm, grid, rows, path:Path, limit, progress, *how):
     there = open_parts(path)
     parts, rows, todo = _to_do(lm, grid, rows, there, path, *how)
     _check_limit(_estimate(parts, rows, todo, path), path, limit)
-    n = len(there)
     for part, ids, blocks in zip(parts, rows, todo):
-        if part.folder is None: part, n = create(part, path/f"more-{n}" if n else path), n + 1
+        if part.folder is None: part = create(part, next_part(path))
         with _Writer(part) as writer: _read_part(lm, part, ids, blocks, writer.take, progress)
 
 def _in_memory(lm, grid, rows, limit, progress, *how) -> xr.DataArray:
@@ -237,7 +201,7 @@ def _in_memory(lm, grid, rows, limit, progress, *how) -> xr.DataArray:
     _read_part(lm, part, ids[0], todo[0], take, progress)
     return _label(out, grid, dtype=part.kind, not_finite=sum(bad))
 
-# %% ../nbs/05_activations.ipynb #c5c71844
+# %% ../nbs/05_activations.ipynb #712e9d7c
 def extract(lm:LM, # the model that gave the answers
             ans:pd.DataFrame, # answers
             pos:pd.DataFrame, # their positions, as `positions` gives them
@@ -253,6 +217,7 @@ def extract(lm:LM, # the model that gave the answers
     "What the model computed at the named positions of each answer."
     grid, rows = _asked(lm, ans, pos, site, layers)
     dtype = dtype and str(dtype).removeprefix("torch.")
+    _check_options(limit, token_budget, block)
     how = limit, progress, dtype, token_budget, block
     if path is None: acts = _in_memory(lm, grid, rows, *how)
     else:
@@ -265,7 +230,7 @@ def extract(lm:LM, # the model that gave the answers
         warnings.warn(f"{n} values at {site} are NaN or infinite: {lm.name} computed them so", stacklevel=2)
     return acts
 
-# %% ../nbs/05_activations.ipynb #f34f19fe
+# %% ../nbs/05_activations.ipynb #75ea117a
 def estimate(lm:LM, # the model that gave the answers
              ans:pd.DataFrame, # answers
              pos:pd.DataFrame, # their positions
@@ -277,6 +242,7 @@ def estimate(lm:LM, # the model that gave the answers
              block:int|None=None # as for `extract`
             ) -> Estimate: # tokens, bytes and seconds
     "What `extract` would take; one small batch is read to time it."
+    _check_options(None, token_budget, block)
     (grid, rows), path = _asked(lm, ans, pos, site, layers), None if path is None else Path(path)
     parts, ids, todo = _to_do(lm, grid, rows, open_parts(path) if path else [], path, dtype, token_budget, block)
     e = _estimate(parts, ids, todo, path)
@@ -288,7 +254,7 @@ def estimate(lm:LM, # the model that gave the answers
         t = time.perf_counter() - t
     return replace(e, seconds=t*e.computed/(len(h)*max(len(rows.ids[i]) for i in some)))
 
-# %% ../nbs/05_activations.ipynb #8e970e98
+# %% ../nbs/05_activations.ipynb #a2018980
 def open_acts(path:str|Path, # a folder that `extract` wrote
               ans:pd.DataFrame|None=None, # answers: rows come as in them; default: all that are there
               pos:pd.DataFrame|None=None, # their positions, given with `ans`; default: all that are there
@@ -304,7 +270,7 @@ def open_acts(path:str|Path, # a folder that `extract` wrote
         said = {k: ans.attrs.get(k, grid.attrs[k]) for k in ("model", "revision")}
         grid = _grid(ans, pos, grid.layer, grid.attrs | said)[0]
         _check_same(path, grid, None, parts)
-    if layers is not None: grid = replace(grid, layer=[int(i) for i in layers])
+    if layers is not None: grid = replace(grid, layer=_numbers(layers))
     if (lacks := missing(grid, parts)):
         done, total = sum(p.n_blocks - len(_gaps(p)) for p in parts), sum(p.n_blocks for p in parts)
         if done < total:

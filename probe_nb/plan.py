@@ -6,22 +6,14 @@
 __all__ = []
 
 # %% ../nbs/04_plan.ipynb #6526c3a4
-from dataclasses import dataclass
-
 import numpy as np
 
 from .grid import _BYTES, Grid, Part
+from .joined import _Rows
 from .models import LM
 from .passes import can_share
 
 # %% ../nbs/04_plan.ipynb #0b7dc53a
-@dataclass(frozen=True)
-class _Rows:
-    "Token ids of each answer."
-    ids: list # prompt + answer, one list a row
-    n_prompt: np.ndarray # [row]
-    def __getitem__(self, at): return _Rows([self.ids[i] for i in at], self.n_prompt[at])
-
 def _sharing(rows:_Rows, apart:np.ndarray) -> tuple[list[int], list[int]]:
     "Row numbers in read order: those that are worth reading on a shared prompt, and the others; `apart` must be others."
     groups = {}

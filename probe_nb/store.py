@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +107,7 @@ def not_finite(part:Part, # with its folder
 
 # %% ../nbs/04_store.ipynb #725b97b8
 _FORMAT, _LABELS = 1, ("example", "place", "key", "start", "stop")
+_SHOWN = ("position", "layer") # in the plan, and once more for other readers
 _DIMS = ("example", "position", "layer", "feature")
 
 def _sum(*things) -> str:
@@ -140,8 +141,8 @@ def create(part:Part, # what is to be stored
         ds, checked = xr.Dataset(data, coords, dict(part.grid.attrs, dtype=part.kind)), dict(compressors=[Crc32cCodec()])
         ds.to_zarr(new, mode="w", consolidated=False, zarr_format=3, encoding={v: checked for v in ds.variables})
         group = zarr.open_group(new)
-        b, w = part.block, part.width
-        group.create_array("acts", shape=(n, p, l, w), dtype=part.raw, chunks=(b, 1, 1, w), shards=(b, p, l, w), fill_value=0,
+        b, w, fill = part.block, part.width, 0x7FC0 if part.kind == "bfloat16" else np.nan  # what is not written is NaN
+        group.create_array("acts", shape=(n, p, l, w), dtype=part.raw, chunks=(b, 1, 1, w), shards=(b, p, l, w), fill_value=fill,
                            dimension_names=_DIMS, attributes=dict(dtype=part.kind), **checked)
         group.create_array("not_finite", shape=(n,), dtype="int32", chunks=(b,), fill_value=-1,
                            dimension_names=_DIMS[:1], **checked)
@@ -161,20 +162,32 @@ def _open_part(folder:Path) -> Part:
         raise ValueError(f"{folder} holds no activations of this version: use another folder, or delete that one") from None
     except (ValueError, KeyError, AttributeError) as e: raise ValueError(f"{plan} is damaged ({e}): {why}") from None
     try:
-        labels = {n: np.asarray(v[:]) for n, v in zarr.open_group(folder, mode="r").arrays() if n in _LABELS}
+        group = zarr.open_group(folder, mode="r")
+        labels = {n: np.asarray(group[n][:]) for n in (*_LABELS, *_SHOWN)}
         if _sum(*(labels[n] for n in _LABELS)) != told["labels"]: raise ValueError("their checksum differs")
+        if any(labels[n].tolist() != told[n] for n in _SHOWN) or group.attrs.asdict() != told["attrs"] | {"dtype": told["kind"]}:
+            raise ValueError("they are not those of the plan")
     except Exception as e:  # whatever the library stumbles over
         raise ValueError(f"the labels of {folder} are damaged ({str(e).splitlines()[0]}): {why}") from None
     own = {n: labels[n] for n in ("example", "key", "start", "stop")}
     grid = Grid(**own, **{n: told[n] for n in ("position", "pool", "layer", "attrs")})
     return Part(grid, labels["place"], *(told[n] for n in ("kind", "width", "block", "sizes", "n_shared")), folder)
 
+def _additions(path:Path) -> list[int]:
+    "Numbers of the parts that were added, of which some may have been deleted; what was only begun is none."
+    return sorted(int(f.name[5:]) for f in path.glob("more-*") if f.name[5:].isdecimal())
+
 def open_parts(path:Path # a folder of activations
               ) -> list[Part]: # in the order in which they were added
     "What lies in a folder: its first part and what was added."
     if not path.is_dir() or not any(path.iterdir()): return []
-    more = [path/f"more-{i}" for i in range(1, 1 + len(list(path.glob("more-*"))))]
-    return [_open_part(f) for f in [path, *more] if f.exists()]
+    return [_open_part(path), *(_open_part(path/f"more-{i}") for i in _additions(path))]
+
+def next_part(path:Path # a folder of activations
+             ) -> Path: # where the next part goes
+    "A name that is free, whatever was deleted or begun."
+    if not path.is_dir() or not any(path.iterdir()): return path
+    return path/f"more-{max(_additions(path), default=0) + 1}"
 
 # %% ../nbs/04_store.ipynb #a2018980
 def _check_same(path:Path, grid:Grid, kind:str|None, parts:list[Part]):
@@ -314,4 +327,6 @@ def locked(path:Path # a folder that is to be written
         except filelock.Timeout:
             raise RuntimeError(f"another process is writing {path}: wait for it to end, or use another folder") from None
     try: yield
-    finally: lock.release()
+    finally:
+        with suppress(OSError): Path(lock.lock_file).unlink()  # while it is held: who waits for the old file is turned away
+        lock.release()

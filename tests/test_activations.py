@@ -198,8 +198,21 @@ def test_what_does_not_belong_together_is_refused(lm, tmp_path):
     cases = [(lambda: extract(lm, ans, pos, site="resid", path=tmp_path/"a"), "other activations .of site mlp_in, not resid"),
              (lambda: extract(lm, ans, pos, path=tmp_path/"a", dtype="bfloat16"), "in float32, not bfloat16"),
              (lambda: extract(lm, ans, pos, dtype="int8"), "choose float32"),
-             (lambda: extract(lm, ans, pos, limit="1 kB"), "need .* and limit is 1e-06 GB"),
-             (lambda: extract(lm, ans, pos, limit="much"), "give bytes"),
+             (lambda: extract(lm, ans, pos, limit="1 kB"), "need [0-9.]+ [kM]B and limit is 1 kB"),
+             *((lambda v=v: extract(lm, ans, pos, limit=v), "limit=.*: give bytes") for v in
+               ("much", "nan GB", "inf", [3], -5, "0 GB", float("nan"), "1,5 GB", True, "")),
+             *((lambda k=k, v=v: extract(lm, ans, pos, **{k: v}), f"{k}=.*: give a whole number above 0")
+               for k in ("block", "token_budget") for v in (2.5, 0, "8", [1])),
+             *((lambda v=v: extract(lm, ans, pos, layers=v), "layers=.*: give a list of whole") for v in (1, "all", [1.7])),
+             *((lambda v=v: extract(lm, ans, pos, site=v), "no site .*: choose one of resid") for v in (["resid"], None)),
+             (lambda: extract(lm, ans, pos[:0]), "the positions have no row: they come from"),
+             (lambda: extract(lm, ans, pos.drop(columns=["pool", "stop"])), "lack the column 'stop', 'pool'"),
+             *((lambda v=v: extract(lm, ans, pos.assign(start=v)), "has start=.*: tokens are counted") for v in (-2, 1.5, "x")),
+             *((lambda c=c, v=v: extract(lm, ans.assign(**{c: [v, *ans[c][1:]]}), pos), f"{c} of example 3 is .*: give token ids")
+               for c in ("answer_ids", "prompt_ids") for v in (None, 7, "ab", [None])),
+             (lambda: extract(lm, ans.assign(example=[f"q{e}" for e in ans["example"]]), pos), "example 'q3' is no whole number"),
+             *((lambda k=k: extract(lm, ans.assign(answer_ids=[[*a[:-1], k] for a in ans["answer_ids"]]), pos),
+                f"has the token {k} and .* knows those from 0 to 399") for k in (400, -1)),
              (lambda: open_acts(tmp_path/"a", ans), "together with"),
              (lambda: open_acts(tmp_path/"a", layers=[0, 9]), "lacks layer 9"),
              (lambda: extract(lm, ans.iloc[:2], pos), "are not among the answers"),
@@ -213,6 +226,34 @@ def test_what_does_not_belong_together_is_refused(lm, tmp_path):
     for f, why in cases:
         with pytest.raises((ValueError, FileNotFoundError), match=why) as e: f()
         assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("kind, size", [("gpt2", dict(n_positions=24)), ("opt", dict(max_position_embeddings=24)),
+                                        ("gptj", dict(n_positions=24)), ("openai-gpt", dict(n_positions=24))])
+def test_what_a_table_of_positions_does_not_reach_is_refused_before_anything_is_computed(kind, size):
+    lm = load_lm(tiny_model(kind, **{**dict(max_position_embeddings=24), **size}), TOK)
+    rows, ran = [dict(example=i, prompt_ids=[5]*10, answer_ids=[6]*n) for i, n in enumerate((14, 15, 20))], []
+    lm.blocks[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    fits, ans = pd.DataFrame(rows[:1]), pd.DataFrame(rows)
+    with pytest.raises(ValueError, match="example 1 has 25 tokens and .* takes 24 .2 such.: shorten it, or drop it"):
+        extract(lm, ans, places(ans, [(0, 1, "first")]), progress=False)
+    assert not ran
+    assert np.isfinite(extract(lm, fits, places(fits, [(13, 14, "first")]), progress=False)).all()
+
+
+def test_what_is_longer_than_a_model_was_made_for_is_told_once():
+    lm = load_lm(tiny_model("llama", max_position_embeddings=24), TOK)
+    ans = pd.DataFrame([dict(example=i, prompt_ids=[5]*10, answer_ids=[6]*n) for i, n in enumerate((14, 15, 20))])
+    with pytest.warns(UserWarning, match="2 answers have up to 30 tokens and .* was made for 24") as told:
+        for _ in range(2): extract(lm, ans, places(ans, [(0, 1, "first")]), progress=False)
+    assert len(told) == 1 and told[0].filename == __file__
+
+
+def test_limits_as_one_writes_them():
+    for text, most in {"1 GiB": 2**30, "8 GB": 8e9, "8gb": 8e9, "1.5 TB": 1.5e12, "64": 64, "1e3 kB": 1e6, "2 MiB": 2**21,
+                       "3 G": 3e9, "512 b": 512}.items(): assert A._bytes(text) == most
+    assert (A._bytes(None), A._bytes(7), A._bytes(np.float32(2.5))) == (None, 7, 2.5)
+    assert [A._size(b) for b in (3, 79_200, 9.9e7, 1.2e9, 999.9e6)] == ["3 bytes", "79.2 kB", "99 MB", "1.2 GB", "1 GB"]
 
 
 def test_a_place_outside_the_sequence_is_refused(lm):
@@ -439,7 +480,7 @@ def test_estimates_are_what_it_takes(lm, tmp_path):
 def test_what_does_not_fit_is_refused_with_the_number(lm, tmp_path, monkeypatch):
     ans = answers(4)
     monkeypatch.setattr(A.shutil, "disk_usage", lambda p: namedtuple("u", "free")(10))
-    with pytest.raises(OSError, match="need .* GB .* free"): extract(lm, ans, positions(ans), path=tmp_path/"a", progress=False)
+    with pytest.raises(OSError, match="need .* kB .* free"): extract(lm, ans, positions(ans), path=tmp_path/"a", progress=False)
     assert not (tmp_path/"a").exists()
     monkeypatch.setattr(A.psutil, "virtual_memory", lambda: namedtuple("m", "available")(10))
     with pytest.raises(MemoryError, match="path="): extract(lm, ans, positions(ans), progress=False)
@@ -502,8 +543,11 @@ def test_what_does_not_fit_its_type_is_an_error(lm, tmp_path):
     hook = lm.blocks[1].mlp.register_forward_hook(lambda m, a, out: out*0 + 7e4)
     assert (extract(lm, ans, positions(ans, ["-1"]), site="mlp_out", layers=[1], dtype="bfloat16", progress=False) > 6.9e4).all()
     for path in (None, tmp_path/"a"):
-        with pytest.raises(ValueError, match="example .* does not fit float16: use dtype"):
+        with pytest.raises(ValueError, match="example .* does not fit float16: use dtype=.bfloat16. or .float32.") as e:
             extract(lm, ans, positions(ans), site="mlp_out", dtype="float16", path=path, progress=False)
+        assert ("at another path (this one keeps float16)" in str(e.value)) == (path is not None)
+        for dtype in ("bfloat16", "float32"):  # as advised
+            extract(lm, ans, positions(ans), site="mlp_out", dtype=dtype, path=path and tmp_path/dtype, progress=False)
     hook.remove()
 
 

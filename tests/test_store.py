@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 import probe_nb.activations as A
 import probe_nb.store as S
@@ -174,6 +176,84 @@ def test_a_damaged_or_lost_block_is_named_and_read_anew(made, true, tmp_path):
     assert shard.read_bytes() == data
     mark.unlink()
     with pytest.raises(ValueError, match="holds 2 of 3 blocks"): open_acts(tmp_path/"a")
+
+
+def test_a_damaged_addition_is_mended_as_advised(made, true, tmp_path):
+    "Whichever of three it is, also where one that begun was killed, and one that was named like it."
+    (lm, ans, pos), layers = made, lambda k: sorted(range(k + 1))
+    for bad in (1, 2):
+        path = tmp_path/str(bad)
+        for k in (0, 1, 2): extract(lm, ans, pos, layers=layers(k), path=path, progress=False)
+        (path/"more-3.partial"/"acts").mkdir(parents=True)
+        (path/"more-2.partial").mkdir()
+        (path/"more-mine").mkdir()
+        plan = path/f"more-{bad}"/"acts"/"plan.json"
+        plan.write_bytes(plan.read_bytes()[:-9])
+        with pytest.raises(ValueError, match=f"delete {path/f'more-{bad}'} and run again"): open_acts(path)
+        shutil.rmtree(path/f"more-{bad}")
+        close(open_acts(path, ans, pos, layers=[0]), true.sel(layer=[0]))
+        close(extract(lm, ans, pos, layers=[0, 1, 2], path=path, progress=False), true)
+        close(open_acts(path, ans, pos), true)
+        assert (path/f"more-{3 if bad == 1 else 2}").is_dir()
+
+
+def test_labels_that_other_readers_see_are_those_of_the_plan(made, tmp_path):
+    path = tmp_path/"a"
+    extract(*made, path=path, progress=False)
+    group, true = zarr.open_group(path), json.loads((path/"zarr.json").read_text())
+    changes = [("layer", lambda a: a.__setitem__(0, 5), lambda a: a.__setitem__(0, 0)),
+               ("position", lambda a: a.__setitem__(1, "3"), lambda a: a.__setitem__(1, "1"))]
+    for name, harm, mend in changes:  # written properly, with its checksum
+        harm(group[name])
+        with pytest.raises(ValueError, match="labels of .* are damaged .they are not those of the plan"): open_acts(path)
+        mend(group[name])
+    (path/"zarr.json").write_text(json.dumps(true | dict(attributes=true["attributes"] | dict(site="resid"))))
+    with pytest.raises(ValueError, match="they are not those of the plan"): open_acts(path)
+    (path/"zarr.json").write_text(json.dumps(true))
+    open_acts(path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_any_reader_sees_nan_where_nothing_was_written(made, tmp_path, monkeypatch, dtype):
+    true, n = A._read, []
+    def fail(*a):
+        n.append(1)
+        if len(n) == 4: raise KeyboardInterrupt
+        return true(*a)
+    monkeypatch.setattr(A, "_read", fail)
+    with pytest.raises(KeyboardInterrupt): extract(*made, path=tmp_path/"a", block=4, dtype=dtype, progress=False)
+    seen = xr.open_zarr(tmp_path/"a", consolidated=False)["acts"].values
+    assert seen.dtype == (np.uint16 if dtype == "bfloat16" else dtype)
+    there = S.not_finite(S.open_parts(tmp_path/"a")[0]) >= 0
+    assert 0 < there.sum() < 12
+    np.testing.assert_array_equal(np.isfinite(S.decode(seen)).all((1, 2, 3)), there)
+    np.testing.assert_array_equal(np.isnan(S.decode(seen)).all((1, 2, 3)), ~there)
+
+
+def test_no_lock_is_left_behind(made, tmp_path):
+    extract(*made, path=tmp_path/"a", progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(ZeroDivisionError), S.locked(tmp_path/"a"): raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_of_many_that_lock_and_unlock_one_at_a_time_is_in(tmp_path):
+    "The lock's file goes while it is held; who waited for that file must not come in beside a new one."
+    inside, most, done = [], [], []
+    def work():
+        while len(done) < 200:
+            try:
+                with S.locked(tmp_path/"a"):
+                    inside.append(1)
+                    most.append(len(inside))
+                    time.sleep(0)
+                    inside.pop()
+                    done.append(1)
+            except RuntimeError: time.sleep(0)
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for x in threads: x.start()
+    for x in threads: x.join()
+    assert max(most) == 1
 
 
 def test_a_foreign_folder_is_named_and_left_alone(made, tmp_path):
