@@ -122,7 +122,7 @@ def _both(acts: xr.DataArray, ans: pd.DataFrame) -> pd.DataFrame:
     if "sample" not in ans: return ans
     return ans[(ans["sample"] == 0) | ans["example"].isin(acts["example"].values)]
 
-def _others(ans: pd.DataFrame, scores) -> pd.DataFrame: # example, method, score
+def _others(scores) -> pd.DataFrame: # example, method, score
     "The user's own scores, one table or several."
     own = [] if scores is None else [scores] if isinstance(scores, pd.DataFrame) else list(scores)
     for t in own:
@@ -147,7 +147,7 @@ def error_detection(
     progress: Progress = None, # see `models.track`
 ) -> pd.DataFrame: # method, kind, auc, auc_low, auc_high, n, n_wrong, difference (best probe less it) with interval, p_value
     "Which scores tell wrong answers from correct ones, and does the probe know more (Tables 4 to 7)?"
-    rows, samples = _both(acts, ans), ans if samples is None else samples
+    rows, samples, own = _both(acts, ans), ans if samples is None else samples, _others(scores)
     found = _probed(acts, rows, None, positions, folds, seed, C, None, progress)
     layers = acts["layer"].values.tolist()
     best = _choice(found, folds, layers)
@@ -156,7 +156,7 @@ def error_detection(
     for p in [p for p in _PROBES if p in found]:
         one = _choice({p: found[p]}, folds, layers)
         made.append(_row(f"probe at {p}", "probe", best, one.set_index("example")["score"], ci))
-    told = pd.concat([baselines(rows, samples, fold=fold), _others(ans, scores)])
+    told = pd.concat([baselines(rows, samples, fold=fold), own])
     by = [_row(str(m), _kind(str(m)), best, t.set_index("example")["score"], ci) for m, t in told.groupby("method")]
     by = sorted(by, key=lambda r: -np.nan_to_num(r.get("auc", np.nan), nan=-1))
     columns = ["method", "kind", "auc", "auc_low", "auc_high", "n", "n_wrong", "difference", "difference_low", "difference_high", "p_value"]

@@ -81,7 +81,8 @@ def _values(lm: LM, prompts, answers, batch: list[int]) -> list[tuple[list[float
     if not n: return [([], [])]*len(batch)
     with lm.reading() as model:
         logits = model(ids, attention_mask=mask, **_positions_of(model, mask), logits_to_keep=n + 1).logits[:, -n-1:-1].float()
-    chosen, logp = logits.gather(2, ids[:, -n:, None]).squeeze(2), logits.log_softmax(-1)
+    never = torch.tensor(getattr(model.generation_config, "suppress_tokens", None) or [], dtype=torch.long, device=ids.device)
+    chosen, logp = logits.gather(2, ids[:, -n:, None]).squeeze(2), logits.index_fill(2, never, -torch.inf).log_softmax(-1)
     spread = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0)).sum(-1)
     return [(c[n - k:].tolist(), e[n - k:].tolist()) for c, e, k in zip(chosen, spread, (len(answers[i]) for i in batch))]
 
