@@ -219,7 +219,8 @@ def inert(markdown):
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egnp.exe",
            "a`b` **bold** [x](javascript:1)", "$\\href{javascript:1}{x}$",
-           "x" * 500, "a|b", "line\nbreak\r\n# head", "&lt;b&gt;", "", "\x01\x02\x03", "http://evil.example/x www.evil.example", "___"]
+           "x" * 500, "a|b", "line\nbreak\r\n# head",
+           "&lt;b&gt;", "", "\x01\x02\x03", "http://evil.example/x www.evil.example", "___"]
 
 
 a_name = st.one_of(st.text(max_size=40), st.sampled_from(HOSTILE))
