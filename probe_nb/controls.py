@@ -103,7 +103,7 @@ def ridge_scores(
     Z = _standard(X, train)
     T = 2. * Y[:, train].T - 1
     Z, rest, T = Z[train], Z[~train], (T - T.mean(0)).astype(np.float32)
-    alpha = ridge * max(float((Z * Z).sum()) / min(Z.shape), 1e-30)
+    alpha = ridge * max(float((Z * Z).sum()) / max(1, min(len(Z), Z.any(0).sum())), 1e-30)  # constant features do not count
     if Z.shape[0] > Z.shape[1]: return (rest @ _solved(Z.T @ Z, alpha, Z.T @ T)).T
     return ((rest @ Z.T) @ _solved(Z @ Z.T, alpha, T)).T
 

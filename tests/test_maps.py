@@ -8,9 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from probe_nb.intervals import auc_interval
-from probe_nb.maps import _problems, probe_map, score_answers
-from probe_nb.probes import LogisticProbe, ProbeGrid, delong, group_folds
+from probe_nb.controls import code_length, label_aucs, restricted, selectivity, shuffled_rows
+from probe_nb.intervals import auc_interval, group_variance
+from probe_nb.kinds import LDAProbe, MassMeanProbe
+from probe_nb.maps import _cells, _problems, probe_map, score_answers
+from probe_nb.measures import MEASURES, measured
+from probe_nb.probes import LogisticProbe, ProbeGrid, auc_parts, delong, group_folds
+from probe_nb.simulate import planted as planted_truth
 
 POSITIONS = ["last_q", "exact_answer_last", "-1"]
 
@@ -293,3 +297,189 @@ def test_options_that_mean_nothing():
     ans = pd.DataFrame(dict(example=np.arange(40), id=np.arange(40).astype(str), correct=pd.array([True, False]*20, "boolean")))
     for bad, why in [(dict(C=0), "above 0"), (dict(C=[-1, 1]), "above 0"), (dict(ci=95), "ci=95")]:
         with pytest.raises(ValueError, match=why): probe_map(acts, ans, progress=False, **bad)
+
+
+# Labels permuted, the plateau, other probes, more measures, the scores behind
+
+def test_the_null_is_that_of_the_same_folds(world):
+    acts, ans, m = world
+    assert m.attrs["permutations"] == 200 and m["above_null"].values.sum() == 1
+    best = dict(layer=1, position="exact_answer_last")
+    assert m["above_null"].sel(best) and m["p_value"].sel(best) == 1 / 201 and (m["p_value"] > 0).all()
+    scored = score_answers(acts, ans, layer=0, position="exact_answer_last").merge(ans[["example", "id", "group"]], on="example")
+    rows = ans.assign(here=ans["example"].isin(scored["example"])).sort_values(["group", "id"], ignore_index=True)
+    fold = rows["example"].map(score_answers(acts, ans, layer=0, position="-1").set_index("example")["fold"]).to_numpy()
+    y, here = rows["correct"].to_numpy(bool), rows["here"].to_numpy()
+    sigma = restricted(shuffled_rows(rows["group"], 200), here)
+    X = acts.sel(position="exact_answer_last", example=rows["example"].values).values[here].transpose(1, 0, 2)
+    aucs = label_aucs(X, np.concatenate([[y[here]], y[here][sigma]]), fold[here])
+    np.testing.assert_allclose(m["p_value"].sel(position="exact_answer_last"), (1 + (aucs[:, 1:] >= aucs[:, :1]).sum(1)) / 201)
+    assert .55 < m.attrs["null_max"] < m["auc"].sel(best)
+
+
+def test_without_permutations_all_else_is_the_same(world):
+    acts, ans, m = world
+    bare = probe_map(acts, ans, permutations=0, progress=False)
+    assert not {"p_value", "above_null", "score"} & set(bare) and "null_max" not in bare.attrs
+    xr.testing.assert_equal(bare, m.drop_vars(["p_value", "above_null"]))
+    part = probe_map(acts, ans, positions=["-1"], layers=[2], progress=False)
+    assert part["p_value"].item() == m["p_value"].sel(layer=2, position="-1")
+
+
+def test_noise_is_rarely_above_the_null():
+    found = []
+    for seed in range(30):
+        acts, ans = planted_truth(160, 2, 3, 8, groups=(seed % 2) * 3 + 1, missing={"last_q": .3}, seed=seed)
+        m = probe_map(acts, ans, permutations=39, C=.01, progress=False)
+        found.append(m["above_null"].any().item())
+    assert np.mean(found) <= .05 + 3 * (.05 * .95 / 30)**.5  # long version: benchmarks/maps.py
+
+
+def test_plateau_holds_cells_as_good_as_the_best():
+    truth = np.array([[.5, .5], [.5, .9], [.5, .9], [.5, .75]])
+    acts, ans = planted_truth(400, 4, 2, 12, auc=truth, massive=0, spectrum=0, seed=2)
+    m = probe_map(acts, ans, permutations=0, scores=True, progress=False)
+    best = m.sel(layer=m.attrs["best_layer"], position=m.attrs["best_position"])
+    y, f, g = (best[k].values for k in ("correct", "fold", "group"))
+    se = group_variance(auc_parts(best["score"].values, y, f), y, g, f, best["taught"].values)**.5
+    xr.testing.assert_equal(m["plateau"], m["auc"] >= best["auc"] - se)
+    assert m["plateau"].dtype == bool and m["plateau"].sel(layer=m.attrs["best_layer"])[1] and not m["plateau"][:, 0].any()
+    equal, _ = planted_truth(400, 4, 2, 12, auc=.9, massive=0, spectrum=0, near=.97, seed=2)
+    assert probe_map(equal, ans, permutations=0, progress=False)["plateau"].sum() > 2
+
+
+def test_any_probe_through_the_same_folds(world):
+    acts, ans, m = world
+    seen = []
+    def progress(items, total=None, desc=""):
+        for i in items: seen.append((total, desc)); yield i
+    mine = probe_map(acts, ans, probe=LDAProbe(), permutations=19, progress=progress)
+    assert seen == [(9, "probing cells")] * 9 and mine.attrs["probe"] == "LDAProbe()" and "own" in mine.attrs["C"]
+    assert mine.attrs["best_layer"] == 1 and mine["above_null"].sel(layer=1, position="exact_answer_last")
+    s = score_answers(acts, ans, layer=1, position="exact_answer_last", probe=LDAProbe())
+    X = acts.sel(position="exact_answer_last", layer=1, example=s["example"].values).values
+    for k in range(5):
+        t = (s["fold"] == k).to_numpy()
+        u = LDAProbe().fit(X[~t], s["correct"].to_numpy(bool)[~t]).decision_function(X[t])
+        np.testing.assert_allclose(s["score"][t], u, rtol=1e-3, atol=1e-3)
+    same_folds = score_answers(acts, ans, layer=1, position="exact_answer_last")
+    assert (same_folds["fold"] == s["fold"]).all()
+
+
+def test_more_is_what_the_rooms_below_say(world):
+    acts, ans, m = world
+    said = ans.assign(exact_answer=[f"A{i % 9}" for i in range(240)])
+    asked = [*MEASURES, "selectivity", "code_length"]
+    rich = probe_map(acts, said, more=asked, scores=True, permutations=0, progress=False)
+    cell = rich.sel(position="exact_answer_last").dropna("example", subset=["score"])
+    y, f, g = (cell[k].values for k in ("correct", "fold", "group"))
+    for k, v in measured(cell["score"].values, y, f).items(): np.testing.assert_allclose(cell[k], v, err_msg=k)
+    X = acts.sel(position="exact_answer_last", example=cell.example.values).values.transpose(1, 0, 2)
+    types = said.set_index("example").loc[cell.example.values, "exact_answer"].str.lower()
+    np.testing.assert_allclose(cell["selectivity"], selectivity(X, y, types, f), atol=1e-6)
+    rows = pd.DataFrame({"g": g, "id": said.set_index("example").loc[cell.example.values, "id"]}).reset_index()
+    order = rows.sort_values(["g", "id"]).index.to_numpy()
+    bits, alone = code_length(X[:, order], y[order], g[order])
+    np.testing.assert_allclose(cell["code_length"], bits, rtol=1e-3)
+    np.testing.assert_allclose(cell["compression"], alone / bits, rtol=1e-3)
+    assert cell["code_length"].values.argmin() == 1 and 0 <= rich.attrs["recurring"] <= 1
+    old = sorted(set(m) - {"p_value", "above_null"})
+    xr.testing.assert_equal(rich[old], m[old])
+
+
+def test_scores_behind_all_cells(world):
+    acts, ans, m = world
+    kept = probe_map(acts, ans, scores=True, permutations=0, progress=False)
+    assert kept["score"].dtype == np.float32 and kept["example"].values.tolist() == ans["example"].tolist()
+    assert (kept["correct"].values == ans["correct"].to_numpy(bool)).all() and (kept["group"].values == ans["group"]).all()
+    s = score_answers(acts, ans, layer=1, position="exact_answer_last")
+    cell = kept["score"].sel(layer=1, position="exact_answer_last").dropna("example")
+    np.testing.assert_allclose(cell, s["score"], rtol=1e-5, atol=1e-6)
+    assert (cell["fold"].values == s["fold"]).all() and kept["taught"].shape == (3, 3, 5, 5)
+    for l in range(3):
+        for p in POSITIONS:
+            c = kept.sel(layer=l, position=p).dropna("example", subset=["score"])
+            got = auc_interval(c["score"], c["correct"], c["group"], c["fold"], taught=c["taught"].values)
+            np.testing.assert_allclose(got, [c[v] for v in ("auc", "auc_low", "auc_high")], rtol=1e-6)
+    fewer = ans.assign(correct=ans["correct"].mask(ans.index == 4))
+    refused = probe_map(acts, fewer, scores=True, permutations=0, progress=False)
+    assert refused.sizes["example"] == 239
+    paper = probe_map(acts, ans, protocol="paper", scores=True, progress=False)
+    assert paper["score"].sel(layer=0, position="-1").count() == 48 and "taught" not in paper
+
+
+def test_paper_protocol_has_nothing_new(world):
+    acts, ans, _ = world
+    paper = probe_map(acts, ans, protocol="paper", progress=False)
+    assert set(paper) == {"auc", "auc_low", "auc_high", "accuracy", "majority", "n", "n_wrong", "reason"}
+    assert paper.attrs["permutations"] == 0 and "auprc" in probe_map(acts, ans, protocol="paper", more="auprc", progress=False)
+
+
+@pytest.mark.parametrize("options,says", [
+    (dict(more=["auc2"]), "more='auc2': there are auprc, brier, ece, recall_at_1, recall_at_5, selectivity, code_length"),
+    (dict(permutations=10), "0 for none, or at least 19"), (dict(probe=MassMeanProbe), "set up, such as"),
+    (dict(probe=3), "an estimator with fit"), (dict(probe=MassMeanProbe(), C=1), "not for probe="),
+    (dict(probe=MassMeanProbe(), protocol="paper"), "has its own probe"),
+    (dict(more="selectivity"), "neither 'exact_answer' nor 'answer'"),
+    (dict(more="code_length", protocol="paper"), "knows only auprc")])
+def test_new_options_are_named(world, options, says):
+    acts, ans, _ = world
+    with pytest.raises((ValueError, KeyError), match=says): probe_map(acts, ans, **options)
+
+
+def test_nested_best_is_unbiased_where_the_largest_is_not():
+    best, largest = [], []
+    for seed in range(25):
+        acts, ans = planted_truth(200, 3, 4, 8, groups=2, massive=0, seed=seed)
+        m = probe_map(acts, ans, C=.01, permutations=0, progress=False)
+        best.append(m.attrs["best_auc"]); largest.append(m["auc"].max().item())
+    assert abs(np.mean(best) - .5) < .03 < .05 < np.mean(largest) - .5  # to 0.01: benchmarks/maps.py
+
+
+@pytest.mark.parametrize("true", [.5, .85])
+def test_intervals_of_few_large_groups_cover(true):
+    "200 answers in twenty groups of ten; ten cells a world. The mean estimate stands for the truth; long: benchmarks/maps.py."
+    drawn = []
+    for seed in range(25):
+        acts, ans = planted_truth(200, 10, 1, 24, auc=true, groups=10, massive=0, wrong=.35, seed=seed)
+        y, g = ans["correct"].to_numpy(bool), ans["group"].to_numpy()
+        fold = group_folds(y, g)
+        scores, _, _, taught = _cells(acts.values[:, 0].transpose(1, 0, 2), y, fold, 5, [.01], True)
+        drawn.append(np.stack(auc_interval(scores, y, g, fold, taught=taught)))
+    a, low, high = np.concatenate(drawn, 1)
+    assert .9 <= ((low <= a.mean()) & (a.mean() <= high)).mean() <= .985
+
+
+def degenerate(change):
+    acts, ans = planted(n=120, layers=1, d=5, size=2)
+    X = acts.values[:, :, 0].copy()
+    X[:10, 1] = X[10:20, 1]
+    return as_acts(change(X, ans["correct"].to_numpy(bool))[:, :, None], ans["example"]), ans
+
+
+@pytest.mark.parametrize("change", [lambda X, y: np.concatenate([X, np.full((*X.shape[:2], 3), 7.)], 2),
+                                    lambda X, y: X * np.array([1e6, 1, 1e-6, 1, 30.]) + np.array([1e4, 0, 0, -9, 0])],
+                         ids=["constant features", "dimensions of 1e6 and 1e-6"])
+def test_what_tells_nothing_changes_nothing(change):
+    plain, other = (probe_map(*degenerate(c), permutations=19, more=MEASURES, progress=False) for c in (lambda X, y: X, change))
+    for v in ("auc", "auc_low", "p_value", "auprc", "brier"): np.testing.assert_allclose(other[v], plain[v], atol=.02, err_msg=v)
+
+
+@pytest.mark.parametrize("change", [lambda X, y: np.full_like(X, 3.), lambda X, y: X + 1e3 * y[:, None, None],
+                                    lambda X, y: np.repeat(X[::2], 2, 0)], ids=["constant", "separable", "duplicates"])
+def test_degenerate_activations(change, request):
+    m = probe_map(*degenerate(change), permutations=19, more=MEASURES, progress=False)
+    assert all(np.isfinite(m[v]).all() for v in m if m[v].dtype.kind == "f")
+    assert (m["auc_low"] <= m["auc"]).all() and (m["auc"] <= m["auc_high"]).all() and (m["auc_high"] > m["auc_low"]).all()
+    if "separable" in request.node.name:
+        assert (m["auc"] == 1).all() and m["above_null"].all() and m["plateau"].all() and (m["auc_low"] > .8).all()
+    if "constant" in request.node.name: assert (m["auc"] == .5).all() and (m["p_value"] == 1).all() and not m["above_null"].any()
+
+
+def test_nothing_to_score_leaves_an_empty_map():
+    acts, ans = planted(n=60, layers=2)
+    empty = probe_map(acts, ans.assign(correct=True), scores=True, progress=False)
+    assert empty["p_value"].isnull().all() and not empty["above_null"].any() and not empty["plateau"].any()
+    assert "null_max" not in empty.attrs and empty["score"].isnull().all() and (empty["reason"] != "").all()
+    none = probe_map(acts.where(False), ans, progress=False)
+    assert (none["reason"] == "0 answers, 0 wrong: at least 10 of each kind are needed").all()
