@@ -85,9 +85,10 @@ def _names(names: Sequence[str], most: int = 15) -> str:
     return ", ".join(map(_legible, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 def _span(layers: Sequence[int]) -> str:
-    "Layers in words: 8–16, or each when they do not follow each other"
-    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)): return f"{layers[0]}–{layers[-1]}"
-    return ", ".join(map(str, layers[:12])) + (f" … {layers[-1]}" if len(layers) > 12 else "")
+    "Layers in words: 0–8, 10, 12–16"
+    cuts = np.flatnonzero(np.diff(layers) != 1) + 1
+    runs = [f"{r[0]}" if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in np.split(np.asarray(layers), cuts)]
+    return ", ".join(runs[:12]) + (f" … {layers[-1]}" if len(runs) > 12 else "")
 
 # %% ../nbs/22_claims.ipynb #b6149bb9
 def _decide(low: float, high: float, above: float | None = None, below: float | None = None) -> str:
@@ -157,8 +158,10 @@ def _band(b: xr.Dataset, region: np.ndarray, c: dict) -> tuple:
     verdict = "true" if each["true"] >= need else "false" if each["true"] + each["undecided"] < need else "undecided"
     ends = each["true"] / len(v), 1 - each["false"] / len(v)
     now = np.mean([_decide(x, x, c["above"], c["below"]) == "true" for x in v])
-    reason = f"{each['true']} of {len(v)} cells surely are, {each['false']} surely are not, {each['undecided']} may be"
-    return verdict, now, *ends, f"{reason}; they run from {_ends(b, region)}"
+    if len(v) == 1: return verdict, now, *ends, f"that cell is {_within(v[0], low[0], high[0])}"
+    may = f", {each['undecided']} may be" if each["undecided"] else ""
+    reason = f"{each['true']} of {len(v)} cells are, {each['false']} are not{may}; they run from {_ends(b, region)}"
+    return verdict, now, *ends, reason
 
 def _ends(b: xr.Dataset, region: np.ndarray) -> str:
     "The smallest and the largest of some cells, in words"
@@ -313,10 +316,13 @@ def _say(c: dict, name: str) -> str:
     ends = " and ".join(f"{k} {c[k]:g}" for k in ("above", "below") if c[k] is not None)
     here, over, then = ", ".join(filter(None, [where, deep])), f"over {deep or 'all layers'}", f", {ends}" if ends else ""
     whole = where or "the figure"
-    if c["kind"] == "axis": return f"the figure's axes are {here}"
-    if c["kind"] == "peak" and c["of"] == "columns": return f"{whole} peaks in {deep or 'any layer'}{then}"
+    axes = where and f"the columns are {where}", deep and f"the rows are {deep}"
+    if c["kind"] == "axis": return " and ".join(filter(None, axes))
+    if c["kind"] == "peak" and c["of"] == "columns": return f"the largest {name} of {whole} is in {deep or 'any layer'}{then}"
     if c["kind"] == "peak": return f"the largest {name} is in {here}{then}"
-    if c["kind"] == "trend": return f"{whole} {'stays flat' if c['direction'] == 'flat' else c['direction']} {over}"
+    if c["kind"] == "trend":
+        mean = "the mean of " if where and len(c["position"]) > 1 else ""
+        return f"{mean}{whole} {'stays flat' if c['direction'] == 'flat' else c['direction']} {over}"
     if c["kind"] == "ordering":
         return f"{where} above {_names(c['than'])} {over}" + (f" by {c['margin']:g}" if c["margin"] else "")
     some, share = c["kind"] == "threshold" and c["cells"] == "some", f"at least {100 * c['share']:g} % of the cells"
