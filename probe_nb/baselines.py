@@ -90,8 +90,8 @@ def _folded(ans: pd.DataFrame, fold: pd.DataFrame | None, folds: int, seed: int)
     if fold is not None:
         rows["_fold"] = rows["example"].map(fold.set_index("example")["fold"])
         rows = rows[rows["_fold"].notna()]
-        if (rows.groupby("_group")["_fold"].nunique() > 1).any(): raise ValueError(
-            f"group {rows.groupby('_group')['_fold'].nunique().idxmax()!r} lies in two folds: a baseline would be scored on what it saw")
+        if ((of := rows.groupby("_group")["_fold"].nunique()) > 1).any():
+            raise ValueError(f"group {of.idxmax()!r} lies in two folds: a baseline would be scored on what it saw")
         return rows
     rows = rows.sort_values(["_group", *[c for c in ("id", "sample", "example") if c in rows]])
     return rows.assign(_fold=group_folds(rows["_y"].to_numpy(), rows["_group"].to_numpy(), folds, seed))

@@ -42,7 +42,8 @@ def _belong(acts: xr.DataArray, ans: pd.DataFrame) -> None:
     "One model's activations say nothing of another's answers, even where the examples have the same numbers."
     for what in ("revision", "model"):
         a, b = acts.attrs.get(what), ans.attrs.get(what)
-        if a and b and a != b: raise ValueError(f"the activations are of {what} {a!r} and the answers of {b!r}: take both from one model")
+        if a and b and a != b:
+            raise ValueError(f"the activations are of {what} {a!r} and the answers of {b!r}: take both from one model")
         if a and b: return
 
 # %% ../nbs/30_detection.ipynb #74c8413d
@@ -83,7 +84,8 @@ def best_scores(
 
 # %% ../nbs/30_detection.ipynb #75ea117a
 _PROBES = {"last_q": "End of question", "-1": "Last generated [-1]", "-2": "Before last generated [-2]",
-           "exact_answer_last": "Exact answer last", "exact_answer_after_last": "Exact answer last+1"}  # as the paper's tables say
+           "exact_answer_last": "Exact answer last",
+           "exact_answer_after_last": "Exact answer last+1"}  # as the paper's tables say
 _LEARNT, _SAMPLED = ("length", "place", "question_text", "answer_text"), ("semantic_entropy", "agree")
 
 def _their_name(method: str) -> str:
@@ -129,7 +131,8 @@ def _others(scores) -> pd.DataFrame: # example, method, score
         if lost := [c for c in ("example", "method", "score") if c not in t]:
             raise KeyError(f"scores= has no column {lost[0]!r}: it is example, method, score, such as p_true(lm, ans)")
         if t.duplicated(["example", "method"]).any(): raise ValueError("scores= names an example twice for one method")
-    return pd.concat([t[["example", "method", "score"]] for t in own]) if own else pd.DataFrame(columns=["example", "method", "score"])
+    none = pd.DataFrame(columns=["example", "method", "score"])
+    return pd.concat([t[none.columns] for t in own]) if own else none
 
 # %% ../nbs/30_detection.ipynb #f34f19fe
 def error_detection(
@@ -159,6 +162,7 @@ def error_detection(
     told = pd.concat([baselines(rows, samples, fold=fold), own])
     by = [_row(str(m), _kind(str(m)), best, t.set_index("example")["score"], ci) for m, t in told.groupby("method")]
     by = sorted(by, key=lambda r: -np.nan_to_num(r.get("auc", np.nan), nan=-1))
-    columns = ["method", "kind", "auc", "auc_low", "auc_high", "n", "n_wrong", "difference", "difference_low", "difference_high", "p_value"]
+    columns = ["method", "kind", "auc", "auc_low", "auc_high", "n", "n_wrong", "difference", "difference_low", "difference_high",
+               "p_value"]
     table = _with_published(pd.DataFrame(made + by).reindex(columns=columns), published)
     return table.assign(**{"n": table["n"].astype(int), "n_wrong": table["n_wrong"].astype(int)})

@@ -6,6 +6,8 @@
 __all__ = ['p_true', 'reread']
 
 # %% ../nbs/30_truth.ipynb #6526c3a4
+import re
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,7 +16,8 @@ from .answers import _left_pad, _positions_of, batches, check_model, encode_prom
 from .models import LM, Progress, track
 
 # %% ../nbs/30_truth.ipynb #0b7dc53a
-_ASK = "Question: {question}\nPossible answer: {answer}\nIs the possible answer:\n(A) {first}\n(B) {second}\nThe possible answer is:"
+_ASK = ("Question: {question}\nPossible answer: {answer}\n"
+        "Is the possible answer:\n(A) {first}\n(B) {second}\nThe possible answer is:")
 
 def _options(lm: LM) -> list[list[int]]: # [option][form]
     "The tokens that begin A and B, with a space before them and without; only forms that tell the two apart."
@@ -27,9 +30,9 @@ def _options(lm: LM) -> list[list[int]]: # [option][form]
 # %% ../nbs/30_truth.ipynb #62840281
 def _asked(lm: LM, ans: pd.DataFrame, texts: pd.Series, prompt: str) -> list[list[int]]: # 2 · row: true first, then false first
     "The prompts' ids, of every row in both orders."
-    def fill(q, a, first, second):
-        return _ASK.replace("{first}", first).replace("{second}", second).replace("{answer}", "\0").replace("{question}", q).replace("\0", a)
-    asked = [fill(str(q), str(a), *order) for q, a in zip(ans["question"], texts) for order in (("True", "False"), ("False", "True"))]
+    def fill(**put): return re.sub(r"\{(\w+)\}", lambda m: put[m[1]], _ASK)  # braces in what is put in mean nothing
+    asked = [fill(question=str(q), answer=str(a), first=first, second=second) for q, a in zip(ans["question"], texts)
+             for first, second in (("True", "False"), ("False", "True"))]
     form = ("chat" if getattr(lm.tokenizer, "chat_template", None) else "{question}") if prompt == "auto" else prompt
     return encode_prompts(lm, pd.DataFrame(dict(question=asked)), form)
 
@@ -42,7 +45,8 @@ def _first_option(lm: LM, prompts: list[list[int]], token_budget: int, progress:
             last = model(ids, attention_mask=mask, **_positions_of(model, mask), logits_to_keep=1).logits[:, -1]
         told = [last[:, k].double().logsumexp(1) for k in (a, b)]
         out[batch] = (told[0] - told[1]).sigmoid().cpu().numpy()
-    for part in track(batches([len(p) for p in prompts], token_budget), desc="asking for truth", progress=progress): in_halves(ask, part)
+    plan = batches([len(p) for p in prompts], token_budget)
+    for part in track(plan, desc="asking for truth", progress=progress): in_halves(ask, part)
     return out
 
 # %% ../nbs/30_truth.ipynb #56d4aca5
@@ -101,5 +105,5 @@ def reread(
         for i, values in zip(batch, _values(lm, prompts, answers, batch)): found[i] = values
     plan = batches([len(p) + len(a) for p, a in zip(prompts, answers)], token_budget)
     for b in track(plan, desc="reading again", progress=progress): in_halves(ask, b)
-    columns = {c: pd.Series([f[k] for f in found], ans.index, dtype=object) for k, c in enumerate(("token_logits", "token_entropies"))}
-    return ans.assign(**columns)
+    logits, entropies = (pd.Series(list(c), ans.index, dtype=object) for c in (zip(*found) if found else ((), ())))
+    return ans.assign(token_logits=logits, token_entropies=entropies)

@@ -1,4 +1,4 @@
-"""Baselines, p(True) and the detection table: directions of scores, held-out folds, paired tests, agreement with direct computations."""
+"""Baselines, p(True) and the detection table: directions, folds, paired tests, direct computations."""
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,8 +38,10 @@ def made(n=300, seed=0, **more):
     rng = np.random.default_rng(seed)
     y = rng.permutation(n) % 2 == 0
     return y, pd.DataFrame(dict(example=np.arange(n), id=[f"q{i}" for i in range(n)], group=[f"q{i}" for i in range(n)], sample=0,
-                                question="Where?", answer="in Rome today", correct=pd.array(y, dtype="boolean"), outcome=np.where(y, "correct", "wrong"),
-                                answer_ids=[[1, 2, 3, 4, 5]]*n, token_logprobs=[list(np.log(rng.uniform(.2, .8, 5))) for _ in range(n)],
+                                question="Where?", answer="in Rome today", correct=pd.array(y, dtype="boolean"),
+                                outcome=np.where(y, "correct", "wrong"),
+                                answer_ids=[[1, 2, 3, 4, 5]]*n,
+                                token_logprobs=[list(np.log(rng.uniform(.2, .8, 5))) for _ in range(n)],
                                 span_start=1, span_stop=3, **more))
 
 
@@ -51,8 +53,10 @@ def test_token_scores_are_their_definitions():
     s = token_scores(t)
     v = np.array(t["token_logprobs"].to_list())
     p, e = np.exp(v), 2*v + 1
-    for name, want in dict(probas_mean=p.mean(1), probas_min=p.min(1), probas_max=p.max(1), probas_last=p[:, -1], probas_mean_exact=p[:, 1:3].mean(1),
-                           probas_min_exact=p[:, 1:3].min(1), probas_last_exact=p[:, 2], probas_after_last=p[:, 3], logprobs_sum=v.sum(1),
+    for name, want in dict(probas_mean=p.mean(1), probas_min=p.min(1), probas_max=p.max(1), probas_last=p[:, -1],
+                           probas_mean_exact=p[:, 1:3].mean(1),
+                           probas_min_exact=p[:, 1:3].min(1), probas_last_exact=p[:, 2], probas_after_last=p[:, 3],
+                           logprobs_sum=v.sum(1),
                            logits_mean=e.mean(1), logits_max_exact=e[:, 1:3].max(1), entropy_mean=-e.mean(1),
                            entropy_max_exact=-e[:, 1:3].max(1), entropy_after_last=-e[:, 3]).items():
         assert np.allclose(s[name], want), name
@@ -60,10 +64,12 @@ def test_token_scores_are_their_definitions():
 
 def test_what_is_missing_stays_missing():
     _, t = made(6)
-    t["span_start"], t["span_stop"] = pd.array([1, 1, pd.NA, 1, 1, 1], dtype="Int64"), pd.array([3, 3, pd.NA, 3, 5, 3], dtype="Int64")
+    t["span_start"], t["span_stop"] = pd.array([1, 1, pd.NA, 1, 1, 1], dtype="Int64"), pd.array([3, 3, pd.NA, 3, 5, 3],
+                                                                                                dtype="Int64")
     s = token_scores(t)
     assert s["probas_min_exact"].isna().tolist() == [False, False, True, False, False, False]
-    assert s["probas_after_last"].isna().tolist() == [False, False, True, False, True, False]  # after the last token there is none: no clamping
+    assert s["probas_after_last"].isna().tolist() == [False, False, True, False, True,
+                                                      False]  # after the last token there is none: no clamping
     assert s["probas_mean"].notna().all()
 
 
@@ -79,7 +85,9 @@ def test_defect_23_every_score_points_to_correct():
 
 def test_samples_score_questions_and_answers():
     _, t = made(2)
-    samples = pd.concat([t, *(t.assign(sample=k, example=t["example"] + 10*k, exact_answer=["Rome", "Rome" if k < 3 else "Bonn"]) for k in range(1, 5))])
+    samples = pd.concat([t,
+                         *(t.assign(sample=k, example=t["example"] + 10*k, exact_answer=["Rome", "Rome" if k < 3 else "Bonn"])
+                           for k in range(1, 5))])
     samples.loc[samples["sample"] == 0, "exact_answer"] = "Rome"
     told = baselines(t.assign(exact_answer="Rome"), samples, learnt=False).set_index(["method", "example"])["score"]
     assert told["semantic_entropy"].tolist() == pytest.approx([0, -np.log(2)])
@@ -104,7 +112,8 @@ def test_learnt_baselines_never_see_the_group_they_score():
     g = np.repeat(np.arange(60), 6)
     _, t = made(360)
     y = label[g]
-    t = t.assign(correct=pd.array(y, dtype="boolean"), group=[f"g{k}" for k in g], answer=[f"name{k} name{k}" for k in g], question="?")
+    t = t.assign(correct=pd.array(y, dtype="boolean"), group=[f"g{k}" for k in g], answer=[f"name{k} name{k}" for k in g],
+                 question="?")
     inside = learnt_scores(t.assign(group=t["id"]))["answer_text"]
     outside = learnt_scores(t)["answer_text"]
     assert auc(inside, y) > .95 and auc(outside, y) < .65
@@ -121,7 +130,8 @@ def test_folds_of_others_are_used_and_broken_groups_refused(ans, acts):
 def test_order_and_index_do_not_matter(ans):
     greedy = ans[ans["sample"] == 0]
     a = baselines(greedy).set_index(["method", "example"])["score"].sort_index()
-    b = baselines(greedy.sample(frac=1, random_state=1).reset_index(drop=True)).set_index(["method", "example"])["score"].sort_index()
+    b = baselines(greedy.sample(frac=1, random_state=1).reset_index(drop=True)).set_index(["method",
+                                                                                           "example"])["score"].sort_index()
     assert a.index.equals(b.index) and np.allclose(a, b, atol=2e-3)
 
 
@@ -138,8 +148,10 @@ def test_p_true_is_the_direct_computation(chat):
     for i, q, a in zip(t["example"], t["question"], t["answer"]):
         both = []
         for first, second in (("True", "False"), ("False", "True")):
-            text = f"Question: {q}\nPossible answer: {a}\nIs the possible answer:\n(A) {first}\n(B) {second}\nThe possible answer is:"
-            if chat: prompt = ids(lm.tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True))
+            text = (f"Question: {q}\nPossible answer: {a}\nIs the possible answer:\n"
+                    f"(A) {first}\n(B) {second}\nThe possible answer is:")
+            if chat: prompt = ids(lm.tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False,
+                                                                   add_generation_prompt=True))
             else: prompt = ids(text)
             with torch.inference_mode(): p = lm.model(torch.tensor([prompt])).logits[0, -1].double().softmax(0)
             a_ids, b_ids = ({ids(s + letter)[0] for s in ("", " ")} for letter in "AB")
@@ -225,7 +237,8 @@ def test_the_table_is_on_the_probes_rows(lm, ans, acts):
     assert table.loc["probas_min_exact", "auc"] == pytest.approx(float(auc(exact, s["correct"], s["fold"])))
     assert {"semantic_entropy", "agree", "p_true", "p_true_exact", "answer_text", "probe at last_q"} <= set(table.index)
     both = table.dropna(subset="difference")
-    assert np.allclose(table.loc["probe, best cell", "auc"] - both["auc"], both["difference"], atol=1e-9) or (both["n"] < len(s)).any()
+    assert np.allclose(table.loc["probe, best cell", "auc"] - both["auc"], both["difference"],
+                       atol=1e-9) or (both["n"] < len(s)).any()
 
 
 def test_defect_13_rows_without_the_position_teach_nothing():
@@ -241,13 +254,16 @@ def test_defect_13_rows_without_the_position_teach_nothing():
 def test_defect_26_nothing_is_remembered_that_should_not_be():
     "The published cache of classifiers did not know the position, the rows or the seed."
     acts, ans = planted(300, 1, ["exact_answer_last", "-1"], 16, auc=[[.9, .6]], seed=1)
-    told = [best_scores(acts, ans, positions=[p], seed=s, progress=False).set_index("example")["score"] for p in ("exact_answer_last", "-1") for s in (0, 1)]
-    part = best_scores(acts.isel(example=slice(0, 200)), ans.iloc[:200], positions=["-1"], progress=False).set_index("example")["score"]
+    told = [best_scores(acts, ans, positions=[p], seed=s, progress=False).set_index("example")["score"]
+            for p in ("exact_answer_last", "-1") for s in (0, 1)]
+    part = best_scores(acts.isel(example=slice(0, 200)), ans.iloc[:200], positions=["-1"],
+                       progress=False).set_index("example")["score"]
     for i, a in enumerate([*told, part]):
         for b in [*told, part][:i]: assert not np.allclose(a.reindex(part.index), b.reindex(part.index))
     assert told[0].equals(best_scores(acts, ans, positions=["exact_answer_last"], progress=False).set_index("example")["score"])
 
 
 def test_own_scores_are_checked(ans, acts):
-    for bad, what in ((pd.DataFrame(dict(example=[1])), "method"), (pd.DataFrame(dict(example=[1, 1], method="m", score=[0., 1.])), "twice")):
+    for bad, what in ((pd.DataFrame(dict(example=[1])), "method"),
+                      (pd.DataFrame(dict(example=[1, 1], method="m", score=[0., 1.])), "twice")):
         with pytest.raises((KeyError, ValueError), match=what): error_detection(acts, ans, bad, progress=False)

@@ -36,7 +36,7 @@ def kinds(rule="paper", least=10, **said): return error_types(asked(**said), rul
 # clusters
 
 def test_defect_17_each_answer_lies_in_one_cluster_whatever_the_order():
-    "The published clustering had no break and used mutual substrings: five answers made clusters of eight, and '' matched everything."
+    "The published clustering had no break and used mutual substrings: five answers made eight, and '' matched everything."
     texts = ["Rome", "Rome, Italy", "Italy", "", "Paris"]
     first = None
     for order in itertools.permutations(range(5)):
@@ -51,7 +51,8 @@ def test_clusters_close_over_a_function():
     "a~b and b~c make one cluster in every order, though a and c are not alike."
     chain = {frozenset(p) for p in ("ab", "bc", "de")}
     for order in itertools.permutations("abcdef"):
-        t = cluster(pd.DataFrame(dict(id="q", sample=1, answer=[f"x{c}" for c in order])), lambda q, a, b: frozenset((a[-1], b[-1])) in chain)
+        t = cluster(pd.DataFrame(dict(id="q", sample=1, answer=[f"x{c}" for c in order])), lambda q, a,
+                    b: frozenset((a[-1], b[-1])) in chain)
         by = {}
         for text, k in zip(t["answer"], t["cluster"]): by.setdefault(k, set()).add(text[-1])
         assert sorted(map(sorted, by.values())) == [["a", "b", "c"], ["d", "e"], ["f"]]
@@ -64,8 +65,11 @@ def test_entailment_must_hold_both_ways():
     assert t["cluster"].tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("a,b,same", [("Port Varda", "the port varda.", True), ("9", "9.0", True), ("1,000", "1000", True), ("C++", "C", False),
-                                      ("9.5", "95", False), ("-3", "3", False), ("Zürich", "Zurich", True), ("O'Hara", "OHara", True), ("5", "15", False)])
+@pytest.mark.parametrize("a,b,same",
+                         [("Port Varda", "the port varda.", True), ("9", "9.0", True), ("1,000", "1000", True),
+                          ("C++", "C", False),
+                                      ("9.5", "95", False), ("-3", "3", False), ("Zürich", "Zurich", True),
+                                      ("O'Hara", "OHara", True), ("5", "15", False)])
 def test_what_is_the_same_answer(a, b, same):
     t = cluster(pd.DataFrame(dict(id="q", sample=1, answer=["x", "y"], exact_answer=[a, b])))
     assert (t["cluster"].nunique() == 1) == same
@@ -88,7 +92,8 @@ def test_semantic_entropy_is_its_formula():
 # kinds of errors, at their thresholds, K = 30
 
 @pytest.mark.parametrize("said,paper,code", [
-    (dict(refused=15, right=15), "A + B2", "B2 + C2 + D"),  # half is enough in the paper; to the code it is a wrong answer, not commoner
+    (dict(refused=15, right=15), "A + B2", "B2 + C2 + D"),
+    # half is enough in the paper; to the code it is a wrong answer, not commoner
     (dict(refused=16, right=14), "A", "A + D"),
     (dict(refused=14, right=8, wrong=(8,)), "D", "A"),  # the code: the largest "wrong" answer, and more than correct
     (dict(right=30), "B1", "B1"),
@@ -149,14 +154,16 @@ def test_own_rule_and_bad_input():
 def test_defect_5_two_choices_are_judged_sampled_and_typed():
     "The published code called Winobias with two arguments where three are needed, and could not run on it."
     said = ["the nurse"]*20 + ["the patient"]*10
-    t = pd.DataFrame(dict(example=range(31), id="w", group="w", sample=range(31), dataset="winobias", question="Who does she refer to?",
+    t = pd.DataFrame(dict(example=range(31), id="w", group="w", sample=range(31), dataset="winobias",
+                          question="Who does she refer to?",
                           gold=[["nurse"]]*31, options=[["nurse", "patient"]]*31, answer=["the patient", *said]))
     for rule in ("auto", "paper"): assert error_types(judge(t, rule))["kinds"].tolist() == ["B2"]
 
 
 def test_defect_6_each_data_set_has_its_own_rule():
     "The published code judged every data set as TriviaQA, where gold 5 is found in 15."
-    t = pd.DataFrame(dict(example=range(31), id="m", group="m", sample=range(31), dataset="math", question="How many?", gold=[["5"]]*31,
+    t = pd.DataFrame(dict(example=range(31), id="m", group="m", sample=range(31), dataset="math", question="How many?",
+                          gold=[["5"]]*31,
                           answer=["It is 15."]*31))
     assert error_types(judge(t))["kinds"].tolist() == ["C1"]
 
@@ -165,7 +172,8 @@ def test_defect_22_exact_answers_are_found_behind_the_first_line(lm):
     "The published code read only the first line of a resampled answer."
     qs = load_questions("demo", n=12, seed=1)
     golds = [g[0] for g in qs["gold"]]
-    ans = find_spans(lm, judge(answer(lm, qs, given=[f"Let me think.\nIt is {g}." for g in golds], progress=False)), progress=False)
+    ans = find_spans(lm, judge(answer(lm, qs, given=[f"Let me think.\nIt is {g}." for g in golds], progress=False)),
+                     progress=False)
     assert ans["exact_answer"].tolist() == golds
 
 
@@ -174,13 +182,16 @@ def test_defect_22_exact_answers_are_found_behind_the_first_line(lm):
 def test_defect_7_runs_with_other_seeds_are_merged_whole(lm):
     "The published merger looked for other file names, other tags, and lost the exact answers."
     qs = load_questions("demo", n=6, seed=1)
-    runs = [find_spans(lm, judge(answer(lm, qs.sample(frac=1, random_state=s), n_samples=4, seed=s, progress=False)), progress=False) for s in range(3)]
+    runs = [find_spans(lm, judge(answer(lm, qs.sample(frac=1, random_state=s), n_samples=4, seed=s, progress=False)),
+                       progress=False) for s in range(3)]
     all_ = merge_samples(*runs)
     assert len(all_) == 6*13 and all_["example"].is_unique and set(runs[0].columns) <= set(all_.columns)
     assert all_.groupby("id")["sample"].apply(list).map(lambda s: s == list(range(13))).all()
-    drawn = lambda t: t[t["sample"] > 0][["id", "answer", "exact_answer"]].astype(str).sort_values(["id", "answer", "exact_answer"]).to_numpy().tolist()
+    drawn = lambda t: t[t["sample"] > 0][["id", "answer", "exact_answer"]].astype(str).sort_values(["id", "answer",
+            "exact_answer"]).to_numpy().tolist()
     assert drawn(all_) == sorted(sum(map(drawn, runs), []))
-    assert all_.attrs["seeds"] == [0, 1, 2] and all_.attrs["n_samples"] == 12 and error_types(all_)["n"].sum() == (all_.query("sample > 0")["outcome"] != "unjudged").sum()
+    assert all_.attrs["seeds"] == [0, 1, 2] and all_.attrs["n_samples"] == 12
+    assert error_types(all_)["n"].sum() == (all_.query("sample > 0")["outcome"] != "unjudged").sum()
 
 
 def test_merging_refuses_what_does_not_belong_together(lm):
@@ -199,7 +210,8 @@ def test_defect_21_samples_are_as_long_as_the_greedy_answer_may_be(lm):
     short = answer(lm, qs, n_samples=3, max_new_tokens=3, progress=False)
     long = answer(lm, qs, n_samples=3, max_new_tokens=30, progress=False)
     assert (short["answer_ids"].map(len) <= 3).all() and (long[long["sample"] > 0]["answer_ids"].map(len) > 3).any()
-    with pytest.raises(ValueError, match="max_new_tokens"): merge_samples(long, answer(lm, qs, n_samples=3, max_new_tokens=3, seed=1, progress=False))
+    with pytest.raises(ValueError, match="max_new_tokens"): merge_samples(long,
+            answer(lm, qs, n_samples=3, max_new_tokens=3, seed=1, progress=False))
 
 
 # other targets, and probes of kinds
@@ -207,7 +219,8 @@ def test_defect_21_samples_are_as_long_as_the_greedy_answer_may_be(lm):
 def test_targets_take_the_place_of_correct():
     t = pd.concat([asked(right=10, wrong=(2,), refused=3, id=i) for i in "ab"] + [asked(right=15, id="c")]).reset_index(drop=True)
     assert (target(t, "refused")["correct"] == (t["outcome"] == "refused")).all()
-    assert target(t, "uncertain")["correct"].groupby(t["id"]).first().tolist() == [False, False, False]  # two of three lie on the median
+    assert target(t, "uncertain")["correct"].groupby(t["id"]).first().tolist() == [False, False,
+                                                                                   False]  # two of three lie on the median
     assert target(t, dict(a=True, b=False))["correct"].isna().groupby(t["id"]).all().tolist() == [False, False, True]
     own = target(t.assign(mine=t["sample"] == 0), "mine")
     assert own["was_correct"].equals(t["correct"]) and own.attrs["target"] == "mine" and own["correct"].sum() == 3

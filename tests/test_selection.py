@@ -1,4 +1,4 @@
-"""Choosing one of many answers: each chooser against its definition, ties, intervals, who may choose; the K and K* of hidden knowledge."""
+"""Choosing one of many answers: each chooser against its definition, ties, intervals, who may choose; hidden knowledge."""
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +15,8 @@ def made(n=200, k=8, seed=0, groups=1, skill=2.):
     for q in range(n):
         for s in range(k + 1):
             y = bool(rng.random() < ease[q])
-            rows.append(dict(id=f"q{q}", group=f"g{q//groups}", sample=s, answer=f"right {s % 2}" if y else f"wrong {rng.integers(3)}", correct=y,
+            rows.append(dict(id=f"q{q}", group=f"g{q//groups}", sample=s,
+                             answer=f"right {s % 2}" if y else f"wrong {rng.integers(3)}", correct=y,
                              exact_answer="right" if y else f"wrong {rng.integers(3)}", outcome="correct" if y else "wrong",
                              token_logprobs=list(-rng.random(3)), said_score=skill*y + rng.normal(), fold=(q//groups) % 5))
     t = pd.DataFrame(rows)
@@ -26,8 +27,10 @@ def made(n=200, k=8, seed=0, groups=1, skill=2.):
 
 def one(*samples, greedy=("a", True)):
     "One question: samples as (exact answer, correct, log-probability, score)."
-    rows = [dict(id="q", group="g", sample=0, exact_answer=greedy[0], answer=greedy[0], correct=greedy[1], token_logprobs=[-9.], score=np.nan)]
-    rows += [dict(id="q", group="g", sample=i, exact_answer=a, answer=a, correct=y, token_logprobs=lp, score=s) for i, (a, y, lp, s) in enumerate(samples, 1)]
+    rows = [dict(id="q", group="g", sample=0, exact_answer=greedy[0], answer=greedy[0], correct=greedy[1], token_logprobs=[-9.],
+                 score=np.nan)]
+    rows += [dict(id="q", group="g", sample=i, exact_answer=a, answer=a, correct=y, token_logprobs=lp, score=s) for i,
+             (a, y, lp, s) in enumerate(samples, 1)]
     t = pd.DataFrame(rows)
     t["example"], t["correct"] = range(len(t)), t["correct"].astype("boolean")
     return t, t[["example", "score"]].assign(fold=0).iloc[1:].dropna()
@@ -36,7 +39,8 @@ def one(*samples, greedy=("a", True)):
 # choosers
 
 def test_each_chooser_is_its_definition():
-    t, s = one(("a", True, [-1., -1.], .1), ("b", False, [-.5], .2), ("b", False, [-3.], .3), ("c", True, [-.4]*6, .9), greedy=("b", False))
+    t, s = one(("a", True, [-1., -1.], .1), ("b", False, [-.5], .2), ("b", False, [-3.], .3), ("c", True, [-.4]*6, .9),
+               greedy=("b", False))
     got = choices(t, s).iloc[0]
     assert dict(got.drop(["id", "group"])) == dict(greedy=0, random=.5, majority=0, logprob=0, logprob_mean=1, probe=1, oracle=1)
 
@@ -78,8 +82,10 @@ def test_order_does_not_matter():
 def test_no_question_that_taught_the_probe_is_chosen_on():
     t, s = made(40, groups=2)
     with pytest.raises(ValueError, match="no column 'fold'"): select(t, s.drop(columns="fold"))
-    with pytest.raises(ValueError, match="lies in 2 folds"): select(t, s.assign(fold=t.set_index("example").loc[s["example"], "id"].str[1:].astype(int).to_numpy() % 2))
-    with pytest.raises(ValueError, match="trained on 1 of these groups .the first: 'g3'"): select(t, s.drop(columns="fold"), trained_on=["g3", "other"])
+    with pytest.raises(ValueError, match="lies in 2 folds"): select(t,
+            s.assign(fold=t.set_index("example").loc[s["example"], "id"].str[1:].astype(int).to_numpy() % 2))
+    with pytest.raises(ValueError, match="trained on 1 of these groups .the first: 'g3'"): select(t, s.drop(columns="fold"),
+                                                                                                  trained_on=["g3", "other"])
     with pytest.raises(ValueError, match="has two scores"): select(t, pd.concat([s, s]))
     assert len(select(t, s.drop(columns="fold"), trained_on=["others"])) == len(select(t, s))
 
@@ -129,7 +135,8 @@ def test_groups_widen_intervals():
 
 def test_k_and_k_star_are_their_formulas():
     "K: the share of (correct, wrong) pairs in order, ties not; K*: all of them (arXiv 2503.15299)."
-    t, s = one(("a", True, [-3.], 2.), ("b", True, [-1.], .5), ("c", False, [-2.], 1.), ("d", False, [-4.], .5), ("a", True, [-9.], 9.))
+    t, s = one(("a", True, [-3.], 2.), ("b", True, [-1.], .5), ("c", False, [-2.], 1.), ("d", False, [-4.], .5),
+               ("a", True, [-9.], 9.))
     got = knowledge(t, s).set_index("method")
     assert got.loc["probe", "K"] == 2/4  # a > c, a > d; b < c; b = d counts as unknown; the second "a" is the same answer
     assert got.loc["logprob", "K"] == 3/4 and (got["K_star"] == 0).all()

@@ -1,4 +1,4 @@
-"""Steering on a model whose decision is one planted direction: it flips answers, random directions do not; hooks leave no trace."""
+"""Steering a model whose decision is one planted direction: it flips answers, random ones do not; hooks leave no trace."""
 import warnings
 
 import numpy as np
@@ -18,12 +18,14 @@ WIDTH, WORDS = 96, ["<pad>", "<s>", "</s>", "yes", "no", "?", *(f"w{i}" for i in
 
 @pytest.fixture(scope="module")
 def world():
-    "A model that says yes where the last token's state lies on one side of a direction u, and no on the other; and its questions."
+    "A model that says yes on one side of a direction u and no on the other; and its questions."
     tok = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="?"))
     tok.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tok = PreTrainedTokenizerFast(tokenizer_object=tok, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="?")
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), hidden_size=WIDTH, intermediate_size=8, num_hidden_layers=3, num_attention_heads=4,
-                                         num_key_value_heads=4, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)).eval()
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), hidden_size=WIDTH, intermediate_size=8, num_hidden_layers=3,
+                                         num_attention_heads=4,
+                                         num_key_value_heads=4, max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+                                         pad_token_id=0)).eval()
     Q = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(0)))[0]
     u, said, rest = Q[0], Q[1], Q[2:]
     rng = torch.Generator().manual_seed(1)
@@ -44,7 +46,8 @@ def world():
 
 
 def frozen(u, lm, **more):
-    one = dict(direction=u, intercept=0., mean=np.zeros(len(u)), scale=np.ones(len(u)), knots=np.zeros((0, 2)), site="resid", layer=1, position="last_q")
+    one = dict(direction=u, intercept=0., mean=np.zeros(len(u)), scale=np.ones(len(u)), knots=np.zeros((0, 2)), site="resid",
+               layer=1, position="last_q")
     return Probe(**one | dict(model=lm.name, revision=lm.revision) | more)
 
 
@@ -77,7 +80,8 @@ def test_a_planted_direction_flips_answers_and_random_ones_do_not(world):
         assert ours["low"] < .5 < ours["high"]
     assert add.iloc[0]["to_correct"] == .25 and add.iloc[0]["to_wrong"] == .25 and add.iloc[0]["accuracy"] == pytest.approx(.75)
     assert remove.iloc[0]["changed"] > .2 and remove.iloc[1:]["changed"].max() < .1
-    assert all("breaks the model" in d and d.startswith("remove") for d in table.attrs["doubts"])  # between yes and no other words win
+    assert all("breaks the model" in d and d.startswith("remove")
+               for d in table.attrs["doubts"])  # between yes and no other words win
 
 
 def test_strength_is_in_standard_deviations_of_the_answers(world):
@@ -90,7 +94,8 @@ def test_strength_is_in_standard_deviations_of_the_answers(world):
 def test_scaled_probes_point_where_their_scores_rise(world):
     lm, qs, u = world
     scale = np.exp(np.random.default_rng(0).normal(size=WIDTH))
-    a, b = (told(lm, qs, p, mode="add", strength=2., random=2).iloc[0] for p in (frozen(u, lm), frozen(u * scale, lm, scale=scale)))
+    a, b = (told(lm, qs, p, mode="add", strength=2., random=2).iloc[0]
+            for p in (frozen(u, lm), frozen(u * scale, lm, scale=scale)))
     assert a["flipped"] == b["flipped"] and a["to_correct"] == b["to_correct"]
 
 
@@ -105,7 +110,8 @@ def test_an_idle_direction_is_told_from_one_that_is_used(world):
     lm, qs, u = world
     idle = np.random.default_rng(5).normal(size=WIDTH)
     idle -= (idle @ u) * u
-    with pytest.warns(UserWarning, match="flips no more than random"): table = steer(lm, frozen(idle, lm), qs, strength=2., random=3, **HOW)
+    with pytest.warns(UserWarning, match="flips no more than random"): table = steer(lm, frozen(idle, lm), qs, strength=2.,
+                                                                                     random=3, **HOW)
     assert sum("no more than random" in d for d in table.attrs["doubts"]) == 3
 
 
@@ -145,7 +151,8 @@ def test_every_site_can_be_edited(site):
 
 def test_what_cannot_be_steered_is_refused(world):
     lm, qs, u = world
-    for probe, what in ((frozen(u, lm, model="other"), "reads other"), (frozen(u, lm, layer=None), "does not say where it reads"), (frozen(0*u, lm), "is zero")):
+    for probe, what in ((frozen(u, lm, model="other"), "reads other"),
+                        (frozen(u, lm, layer=None), "does not say where it reads"), (frozen(0*u, lm), "is zero")):
         with pytest.raises(ValueError, match=what): steer(lm, probe, qs, **HOW)
     with pytest.raises(ValueError, match="mode='bend'"): steer(lm, frozen(u, lm), qs, mode="bend", **HOW)
     with pytest.raises(ValueError, match="at least two"): steer(lm, frozen(u, lm), qs, random=1, **HOW)

@@ -34,7 +34,8 @@ def test_signs_are_kept_and_the_papers_number_has_its_own_name(matrix):
     assert abs(matrix.loc[("a", "other"), "auc"] - .5) < .2
     whole = matrix.loc[["a", "same", "turned", "other"]]
     assert np.allclose(whole["auc_paper"], np.maximum(whole["auc"], 1 - whole["auc"]))
-    assert (whole["auc"] < .5).any() and np.isclose(matrix.loc[("a", "same"), "auc"] + matrix.loc[("a", "turned"), "auc"], 1, atol=1e-3)
+    assert (whole["auc"] < .5).any() and np.isclose(matrix.loc[("a", "same"), "auc"] + matrix.loc[("a", "turned"), "auc"], 1,
+                                                    atol=1e-3)
 
 
 def test_the_diagonal_is_held_out_with_its_cell(matrix, sets):
@@ -61,7 +62,8 @@ def test_layer_and_position_are_chosen_on_the_training_side():
     assert told.loc[("train", "test"), "auc"] < .65 and told.loc[("test", "test"), "layer"] == 2
     flipped = ans.assign(correct=~ans["correct"])
     again = transfer_matrix(dict(train=train, test=(acts, flipped)), progress=False).set_index(["train", "test"])
-    assert again.loc[("train", "test"), "auc"] == pytest.approx(1 - told.loc[("train", "test"), "auc"], abs=1e-6)  # its labels have no other say
+    assert again.loc[("train", "test"), "auc"] == pytest.approx(1 - told.loc[("train", "test"), "auc"],
+                                                                abs=1e-6)  # its labels have no other say
 
 
 def test_shared_groups_are_scored_by_probes_without_them():
@@ -79,7 +81,8 @@ def test_shared_groups_are_scored_by_probes_without_them():
         return xr.DataArray(X[:, None, None].astype("float32"), coords, ("example", "position", "layer", "feature")), ans
     (xa, a), (xb, b) = one("a", 1), one("b", 2)
     honest = transfer_matrix(dict(a=(xa, a), b=(xb, b)), progress=False).set_index(["train", "test"])
-    renamed = transfer_matrix(dict(a=(xa, a), b=(xb, b.assign(group="x" + b["group"]))), progress=False).set_index(["train", "test"])
+    renamed = transfer_matrix(dict(a=(xa, a), b=(xb, b.assign(group="x" + b["group"]))),
+                              progress=False).set_index(["train", "test"])
     assert renamed.loc[("a", "b"), "auc"] > .95 and honest.loc[("a", "b"), "auc"] < .7  # by heart; not by heart
     left = transfer_matrix(dict(a=(xa, a), b=(xb, b)), leave_out=True, progress=False).set_index(["train", "test"])
     assert left.loc[("all others", "b"), "auc"] < .7
@@ -88,7 +91,8 @@ def test_shared_groups_are_scored_by_probes_without_them():
 def test_all_but_one(matrix):
     assert matrix.loc[("all others", "other"), "auc"] == pytest.approx(.5, abs=.2)
     assert matrix.loc[("all others", "a"), ["n", "n_wrong"]].tolist() == matrix.loc[("a", "a"), ["n", "n_wrong"]].tolist()
-    alone = transfer_matrix(dict(a=made(1), same=made(1, slice(300, 600))), leave_out=True, progress=False).set_index(["train", "test"])
+    alone = transfer_matrix(dict(a=made(1), same=made(1, slice(300, 600))), leave_out=True,
+                            progress=False).set_index(["train", "test"])
     assert alone.loc[("all others", "a"), "auc"] == pytest.approx(alone.loc[("same", "a"), "auc"], abs=.02)
 
 
@@ -96,7 +100,8 @@ def test_less_the_best_output_baseline_on_the_same_rows(sets):
     acts, ans = sets["same"]
     y, rng = ans["correct"].to_numpy(bool), np.random.default_rng(0)
     p = np.clip(.5 + .1*y[:, None] + .1*rng.normal(size=(len(y), 3)), .05, .99)
-    told = transfer_matrix(dict(a=sets["a"], same=(acts, ans.assign(token_logprobs=list(np.log(p))))), progress=False).set_index(["train", "test"])
+    told = transfer_matrix(dict(a=sets["a"], same=(acts, ans.assign(token_logprobs=list(np.log(p))))),
+                           progress=False).set_index(["train", "test"])
     row = told.loc[("a", "same")]
     best = max(float(auc(f(p), y)) for f in (lambda v: v.mean(1), lambda v: v.min(1), lambda v: v.max(1), lambda v: v[:, -1],
                                              lambda v: np.log(v).mean(1), lambda v: np.log(v).sum(1)))
@@ -108,7 +113,8 @@ def test_other_models_only_through_a_map_that_is_marked(sets):
     acts, ans = sets["a"]
     R = np.random.default_rng(0).normal(size=(40, 24))
     X = acts.values @ R
-    other = xr.DataArray(X.astype("float32"), {k: acts[k] for k in ("example", "position", "layer")}, acts.dims, attrs=dict(model="small", revision="1"))
+    other = xr.DataArray(X.astype("float32"), {k: acts[k] for k in ("example", "position", "layer")}, acts.dims,
+                         attrs=dict(model="small", revision="1"))
     both = dict(big=(acts.assign_attrs(model="big", revision="1"), ans), small=(other, ans))
     plain = transfer_matrix(both, progress=False).set_index(["train", "test"])
     assert np.isnan(plain.loc[("big", "small"), "auc"]) and 'through="map"' in plain.loc[("big", "small"), "reason"]
@@ -116,20 +122,25 @@ def test_other_models_only_through_a_map_that_is_marked(sets):
     assert told.loc[("small", "big"), "auc"] > .75 and "experimental" in told.loc[("small", "big"), "through"]
     assert told.loc[("big", "big"), "through"] == "" and told.loc[("big", "big"), "auc"] == plain.loc[("big", "big"), "auc"]
     strangers = both | dict(small=(other, ans.assign(id="x" + ans["id"])))
-    assert "share 0 answered questions" in transfer_matrix(strangers, through="map", progress=False).set_index(["train", "test"]).loc[("big", "small"), "reason"]
+    assert "share 0 answered questions" in transfer_matrix(strangers, through="map",
+                                                           progress=False).set_index(["train", "test"]).loc[("big", "small"),
+                                                                                                            "reason"]
 
 
 def test_order_of_rows_does_not_matter(sets, matrix):
     rng = np.random.default_rng(0)
-    mixed = {k: (a.isel(example=rng.permutation(300)), t.sample(frac=1, random_state=1)) for k, (a, t) in sets.items() if k in ("a", "same")}
+    mixed = {k: (a.isel(example=rng.permutation(300)), t.sample(frac=1, random_state=1)) for k,
+             (a, t) in sets.items() if k in ("a", "same")}
     told = transfer_matrix(mixed, progress=False).set_index(["train", "test"])
     for at in told.index: assert told.loc[at, "auc"] == pytest.approx(matrix.loc[at, "auc"], abs=2e-3)
 
 
 def test_missing_positions_and_layers_have_reasons(sets):
     acts, ans = sets["same"]
-    told = transfer_matrix(dict(a=sets["a"], part=(acts.sel(position=["-1"], layer=[0, 2]), ans)), progress=False).set_index(["train", "test"])
-    assert "is not among the activations of 'part'" in told.loc[("a", "part"), "reason"] and np.isnan(told.loc[("a", "part"), "auc"])
+    told = transfer_matrix(dict(a=sets["a"], part=(acts.sel(position=["-1"], layer=[0, 2]), ans)),
+                           progress=False).set_index(["train", "test"])
+    assert "is not among the activations of 'part'" in told.loc[("a", "part"),
+                                                                "reason"] and np.isnan(told.loc[("a", "part"), "auc"])
     with pytest.raises(ValueError, match="two at least"): transfer_matrix(dict(a=sets["a"]))
     with pytest.raises(ValueError, match="through="): transfer_matrix(sets, through="wall")
 
