@@ -350,7 +350,8 @@ class Verdicts:
         "How many of each verdict"
         return {k: n for k in _LOOKS if (n := sum(v.verdict == k for v in self.each))}
 
-    def __repr__(self) -> str: return "\n".join(map(str, self.each)) or "no claims"
+    def __str__(self) -> str: return "\n".join(map(str, self.each)) or "no claims"
+    def __repr__(self) -> str: return f"Verdicts({', '.join(f'{k}: {n}' for k, n in self.counts.items())})"
     def _repr_html_(self) -> str:
         cell = '<td style="text-align:left;vertical-align:top">{}</td>'
         said = lambda v: (f"“{_inert(v.says)}”<br>" if v.says else "") + f"<small>{_inert(v.claim)}</small>"

@@ -249,6 +249,6 @@ def test_a_list_gives_a_table():
     found = check_claims(m, [peak, band])
     assert len(found) == 2 and found.counts == {"true": 1, "unknown": 1} and found.table.says.tolist() == ["dark", ""]
     assert found.table.verdict.tolist() == [v.verdict for v in found] and isinstance(found[0], Verdict)
-    assert check_claims(m, []).table.empty and "no claims" in repr(check_claims(m, []))
+    assert check_claims(m, []).table.empty and "no claims" in str(check_claims(m, []))
     with pytest.raises(AttributeError): found[0].verdict = "false"
     assert float(cell_bounds(m).value.max()) == .843 and "0.843" in found[0].reason
