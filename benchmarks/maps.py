@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 
-from probe_nb.controls import label_aucs, null_of_max, shuffled_rows
+from probe_nb.controls import blind_folds, label_aucs, null_of_max, shuffled_rows
 from probe_nb.intervals import auc_interval
 from probe_nb.maps import _cells, probe_map
 from probe_nb.probes import LogisticProbe, auc, group_folds
@@ -87,7 +87,7 @@ def null(worlds):
             g = sizes(rng)
             X, y = alike(rng, g, 20, 8).swapaxes(1, 2), alike(rng, g) > -.3
             if min(y.sum(), (~y).sum()) < 10: continue
-            aucs = label_aucs(X, np.concatenate([[y], y[shuffled_rows(g, 199, seed)]]), group_folds(y, g, 5, seed))
+            aucs = label_aucs(X, np.concatenate([[y], y[shuffled_rows(g, 199, seed)]]), blind_folds(g, 5, seed))
             p, above, _ = null_of_max(aucs)
             found.append((above.any(), (p <= .05).mean()))
         some, single = np.mean(found, 0)

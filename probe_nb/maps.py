@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
 from . import __version__
-from .controls import code_length, label_aucs, null_of_max, recurring, restricted, selectivity, shuffled_rows
+from .controls import (blind_folds, code_length, label_aucs, null_of_max, recurring, restricted, selectivity,
+                               shuffled_rows)
 from .intervals import auc_interval, group_variance
 from .measures import MEASURES, measured
 from .models import track
@@ -176,7 +177,7 @@ def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=(
 @dataclass
 class _Found:
     "What is found at one position."
-    rows: pd.DataFrame # its answers: example, correct, group, fold
+    rows: pd.DataFrame # its answers: example, correct, group, fold; blind: the fold of the null
     reason: str # why it cannot be scored
     labels: np.ndarray # [1 + permutation, row], the observed ones first
     scores: np.ndarray # [layer, row]
@@ -209,7 +210,7 @@ def _fill(found: _Found, part: slice, X: np.ndarray, plan: _Plan) -> None:
         found.scores[part] = grid_scores(X, y, f, plan.C, plan.scale)[:, 0, 0]
         return
     found.scores[part], found.inner[part], _, found.taught[part] = _cells(X, y, f, plan.folds, plan.C, plan.scale, probe)
-    if plan.permutations: found.aucs[part] = label_aucs(X, found.labels, f, probe)
+    if plan.permutations: found.aucs[part] = label_aucs(X, found.labels, rows["blind"].to_numpy(), probe)
     if "selectivity" in plan.more: found.more["selectivity"][part] = selectivity(X, y, rows["said"], f, probe, plan.seed)
     if "code_length" in plan.more:
         bits, alone = code_length(X, y, rows["group"], plan.C, probe, plan.seed)
@@ -225,7 +226,9 @@ def _scored(acts, ans, layers, positions, plan: _Plan, progress):
     present, rows["fold"] = _present(acts, rows), -1
     some, sigma = present.any(0), np.zeros((0, present.any(0).sum()), int)
     rows.loc[some, "fold"] = _split(rows[some], plan.protocol, plan.folds, plan.seed)
-    if plan.permutations and some.any(): sigma = shuffled_rows(rows["group"][some], plan.permutations, plan.seed)
+    if plan.permutations and some.any():
+        sigma = shuffled_rows(rows["group"][some], plan.permutations, plan.seed)
+        rows.loc[some, "blind"] = blind_folds(rows["group"][some], plan.folds, plan.seed)
     steps = [slice(0, len(layers))] if plan.probe is None else [slice(k, k + 1) for k in range(len(layers))]
     steps = [(p, at) for p in positions for at in steps]
     for p, at in track(steps, len(steps), "probing " + ("positions" if plan.probe is None else "cells"), progress):

@@ -10,6 +10,7 @@ from probe_nb.controls import (
     _blocks,
     _strata,
     _won,
+    blind_folds,
     code_length,
     control_labels,
     label_aucs,
@@ -21,7 +22,7 @@ from probe_nb.controls import (
     shuffled_rows,
 )
 from probe_nb.kinds import MassMeanProbe, RidgeProbe
-from probe_nb.probes import LogisticProbe, auc, group_folds
+from probe_nb.probes import LogisticProbe, auc
 
 KINDS = {"one": lambda rng: np.arange(120), "two": lambda rng: np.arange(120) // 2, "ten": lambda rng: np.arange(300) // 10,
          "unequal": lambda rng: np.repeat(np.arange(45), rng.integers(1, 9, 45)),
@@ -56,6 +57,15 @@ def test_strata_hold_whole_sizes_that_are_close():
         assert all(len(np.unique(s[sizes == k])) == 1 for k in sizes)
         assert all(sizes[s == k].max() <= 1.25 * sizes[s == k].min() for k in s)
         assert all(np.ptp(sizes[s == k]) == 0 or (sizes[s == k] < sizes[s == k].max()).sum() < 20 for k in s)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blind_folds_are_whole_groups_of_like_size(kind):
+    rng = np.random.default_rng(0)
+    g = rng.permutation(KINDS[kind](rng))
+    f, sizes = blind_folds(g, 5), np.bincount(g)
+    assert all(len(np.unique(f[g == k])) == 1 for k in range(len(sizes))) and (f == blind_folds([f"g{k:04}" for k in g], 5)).all()
+    assert np.ptp(np.bincount(f, minlength=5)) <= max(sizes)
 
 
 def test_restricted_permutations_are_uniform_and_the_same_draw():
@@ -124,7 +134,7 @@ def rejections(kind, worlds, cells=12, permutations=99, share=.7):
         rng = np.random.default_rng([seed, 7])
         g = KINDS[kind](rng)
         X, y = grouped(rng, g, cells, share=share)
-        f = group_folds(y, g, 5, seed)
+        f = blind_folds(g, 5, seed)
         aucs = label_aucs(X, np.concatenate([[y], y[shuffled_rows(g, permutations, seed)]]), f)
         p, above, _ = null_of_max(aucs)
         some.append(above.any()); single.append((p <= .05).mean())
@@ -144,7 +154,7 @@ def test_rows_shuffled_one_by_one_reject_too_often():
         rng = np.random.default_rng(seed)
         g = np.arange(200) // 10
         X, y = grouped(rng, g, 12)
-        aucs = label_aucs(X, np.concatenate([[y], y[shuffled_rows(np.arange(200), 99, seed)]]), group_folds(y, g))
+        aucs = label_aucs(X, np.concatenate([[y], y[shuffled_rows(np.arange(200), 99, seed)]]), blind_folds(g))
         found.append(null_of_max(aucs)[1].any())
     assert np.mean(found) > .3
 

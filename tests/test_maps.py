@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from probe_nb.controls import code_length, label_aucs, restricted, selectivity, shuffled_rows
+from probe_nb.controls import blind_folds, code_length, label_aucs, restricted, selectivity, shuffled_rows
 from probe_nb.intervals import auc_interval, group_variance
 from probe_nb.kinds import LDAProbe, MassMeanProbe
 from probe_nb.maps import _cells, _problems, probe_map, score_answers
@@ -301,14 +301,14 @@ def test_options_that_mean_nothing():
 
 # Labels permuted, the plateau, other probes, more measures, the scores behind
 
-def test_the_null_is_that_of_the_same_folds(world):
+def test_the_null_is_one_of_whole_groups_in_blind_folds(world):
     acts, ans, m = world
     assert m.attrs["permutations"] == 200 and m["above_null"].values.sum() == 1
     best = dict(layer=1, position="exact_answer_last")
     assert m["above_null"].sel(best) and m["p_value"].sel(best) == 1 / 201 and (m["p_value"] > 0).all()
     scored = score_answers(acts, ans, layer=0, position="exact_answer_last").merge(ans[["example", "id", "group"]], on="example")
     rows = ans.assign(here=ans["example"].isin(scored["example"])).sort_values(["group", "id"], ignore_index=True)
-    fold = rows["example"].map(score_answers(acts, ans, layer=0, position="-1").set_index("example")["fold"]).to_numpy()
+    fold = blind_folds(rows["group"])
     y, here = rows["correct"].to_numpy(bool), rows["here"].to_numpy()
     sigma = restricted(shuffled_rows(rows["group"], 200), here)
     X = acts.sel(position="exact_answer_last", example=rows["example"].values).values[here].transpose(1, 0, 2)
