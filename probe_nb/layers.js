@@ -12,7 +12,7 @@ function render({ model, el }) {
     root.style.display = layers * tokens ? "" : "none";
     if (!(layers * tokens) || bytes.byteLength !== 4 * layers * tokens) return;
     Object.assign(canvas, { width: tokens, height: layers });
-    canvas.style.height = `${Math.min(Math.max(6 * layers, 36), 128)}px`;
+    canvas.style.height = `${Math.min(Math.max(9 * layers, 36), 160)}px`;
     canvas.setAttribute("aria-label", model.get("about"));
     const pixels = new Uint8ClampedArray(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
     canvas.getContext("2d").putImageData(new ImageData(pixels, tokens, layers), 0, 0);

@@ -230,7 +230,7 @@ class LayerStrip(anywidget.AnyWidget):
         (layers, tokens), pixels = self.shape, np.frombuffer(self.pixels, np.uint8)
         if not layers * tokens: return ""
         png = base64.b64encode(_png(pixels.reshape(layers, tokens, 4)[..., :3])).decode()
-        look = f"height:{min(max(6 * layers, 36), 128)}px;width:100%;image-rendering:pixelated"
+        look = f"height:{min(max(9 * layers, 36), 160)}px;width:100%;image-rendering:pixelated"
         picture = f'<img alt="{html.escape(self.about)}" style="{look}" src="data:image/png;base64,{png}">'
         return f'<div class="probe-nb-layers">{picture}</div>'
 

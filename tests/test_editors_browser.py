@@ -111,3 +111,54 @@ def test_span_editor(lab, tmp_path):
         lab.wait_for_text("with an unsure span", ".probe-nb-alive .probe-nb-status", 180)
         told = "(editor.mapped, editor.before == editor.after, int((study.answers().span_method == 'hand').sum()))"
         assert kernel(lab, told) == "(1, True, 1)"
+
+
+SCORES = f"""from probe_nb.study import Study
+from probe_nb.token_scores import TokenScores
+study = Study({STUDY!r}, progress=False, **({{}} if {STUDY!r} != "runs/demo" else dict(n=240)))
+pmap = study.map()
+scores = TokenScores(study, samples=6)
+scores"""
+
+
+def test_token_scores(lab, tmp_path):
+    lab.open_notebook(notebook(tmp_path / "scores.ipynb", SCORES))
+    lab.run_all()
+    assert not lab.errors()
+    page, live = lab.page, ".probe-nb-alive "
+    page.wait_for_selector(live + ".token", timeout=60_000)
+    lab.wait_for_text("This token is such a place", live + ".probe-nb-status")
+    picture(lab, "scores_light")
+    inks = "document.querySelectorAll('.probe-nb-alive .token b')[1].style.backgroundColor"
+    before = page.evaluate(inks)
+    box = page.locator(live + "canvas").bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + 3)  # layer 0
+    page.wait_for_function(f"{inks} !== {json.dumps(before)}")
+    assert kernel(lab, "(scores.layer, scores.token)") == "(0, 0)"
+    lab.wait_for_text("it is a transfer", live + ".probe-nb-status")
+    kernel(lab, "setattr(scores, 'layer', pmap.best_layer)")
+    page.get_by_placeholder("type a question").fill("Where was <img src=x onerror=alert(1)> born?")
+    page.get_by_placeholder("type a question").press("Tab")
+    page.evaluate("""() => { window.lengths = new Set(); window.asked = performance.now(); window.first = 0;
+        new MutationObserver(() => { window.lengths.add(document.querySelectorAll('.probe-nb-alive .token').length);
+            window.first = window.first || performance.now() - window.asked })
+            .observe(document.querySelector('.probe-nb-alive .tokens'), {childList: true}) }""")
+    page.get_by_role("button", name="ask", exact=True).click()
+    page.wait_for_function("document.querySelector('.probe-nb-alive select[size]')?.options.length > 0", timeout=60_000)
+    print("first token of an asked answer, ms:", round(page.evaluate("first")), "lengths seen:", page.evaluate("[...lengths]"))
+    assert page.evaluate("lengths.size") > 2, "it came token by token"
+    assert page.locator(live + "img").count() == 0
+    assert "greedy" in page.locator(live + "select[size]").inner_text()
+    picture(lab, "scores_asked")
+    page.locator(live + "select[size]").select_option(index=0)
+    lab.wait_for_text("chance", live + ".said")
+    lab.dark()
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    picture(lab, "scores_dark")
+    page.set_viewport_size({"width": 480, "height": 1000})
+    lab.command("application:toggle-left-area")
+    picture(lab, "scores_narrow")
+    lab.command("application:toggle-left-area")
+    page.set_viewport_size({"width": 1500, "height": 1000})
+    lab.dark(False)
+    assert kernel(lab, "scores.error") == "''"
