@@ -6,6 +6,7 @@
 __all__ = ['paired_auc', 'best_scores', 'error_detection']
 
 # %% ../nbs/30_detection.ipynb #6526c3a4
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,11 +28,12 @@ def paired_auc(
     groups: np.ndarray | None = None, # [example], rows that are not independent share one; None = every row its own
     folds: np.ndarray | None = None, # [example], pairs are counted within folds; None = one
     ci: float = .95, # the share of such intervals that should hold the truth
+    taught: np.ndarray | None = None, # [fold, other fold], what training on the other fold added to a's AUC; None = unknown
 ) -> tuple[float, float, float, float]: # AUC(a) − AUC(b), low, high, p of no difference
     "How much better one score tells correct from wrong answers than another, on the same pairs of answers."
     y = np.asarray(y).astype(bool)
     found = float(auc(a, y, folds) - auc(b, y, folds))
-    sd = float(np.sqrt(group_variance(auc_parts(a, y, folds) - auc_parts(b, y, folds), y, groups, folds)))
+    sd = float(np.sqrt(group_variance(auc_parts(a, y, folds) - auc_parts(b, y, folds), y, groups, folds, taught)))
     free = max(witnesses(y, groups) - 1, 1)
     half = stats.t.ppf((1 + ci) / 2, free) * sd
     p = float(2 * stats.t.sf(abs(found) / sd, free)) if sd > 0 else float(found == 0)
@@ -58,8 +60,9 @@ def _probed(acts: xr.DataArray, ans: pd.DataFrame, layers, positions, folds, see
 
 def _choice(found: dict, folds: int, layers: Sequence[int]) -> pd.DataFrame:
     "Rows scored by the cell chosen without their fold, and which cell that was."
-    rows, cells, _ = _nested(list(found.values()), folds)
+    rows, cells, taught = _nested(list(found.values()), folds)
     layer, position = zip(*((layers[l], list(found)[p]) for l, p in cells))
+    rows.attrs = dict(taught=taught.tolist(), doubt=float(np.mean([a != b for a, b in itertools.combinations(cells, 2)])))
     return rows.assign(layer=rows["fold"].map(dict(enumerate(layer))), position=rows["fold"].map(dict(enumerate(position))))
 
 # %% ../nbs/30_detection.ipynb #fbe066a5
@@ -74,18 +77,20 @@ def best_scores(
     C: float | Sequence[float] | None = None, # one strength, or those to choose from inside the folds; None = as `probe_map`
     scale: bool | None = None, # standardise features over the training rows; None = yes
     progress: Progress = None, # see `models.track`
-) -> pd.DataFrame: # example, correct, group, score, fold, layer, position; in the order of `ans`
+) -> pd.DataFrame: # example, correct, group, score, fold, layer, position; in the order of `ans`; attrs taught, doubt
     "Each answer's score by the probe at the cell that was best without its fold."
     found = _probed(acts, ans, layers, positions, folds, seed, C, scale, progress)
     layers = acts["layer"].values.tolist() if layers is None else list(layers)
-    out = _choice(found, folds, layers).set_index("example")
-    order = ans["example"][ans["example"].isin(out.index)]
-    return out.loc[order, ["correct", "group", "score", "fold", "layer", "position"]].reset_index()
+    out = (told := _choice(found, folds, layers)).set_index("example")
+    out = out.loc[ans["example"][ans["example"].isin(out.index)], ["correct", "group", "score", "fold", "layer", "position"]]
+    out.attrs = told.attrs  # `taught` and `doubt`, for intervals
+    return out.reset_index()
 
 # %% ../nbs/30_detection.ipynb #75ea117a
 _PROBES = {"last_q": "End of question", "-1": "Last generated [-1]", "-2": "Before last generated [-2]",
            "exact_answer_last": "Exact answer last",
            "exact_answer_after_last": "Exact answer last+1"}  # as the paper's tables say
+_BEST = "probe, best cell"
 _LEARNT, _SAMPLED = ("length", "place", "question_text", "answer_text"), ("semantic_entropy", "agree")
 
 def _their_name(method: str) -> str:
@@ -104,8 +109,10 @@ def _row(name: str, kind: str, rows: pd.DataFrame, score: pd.Series, ci: float) 
     r, s = rows[s.notna()], s[s.notna()].to_numpy(float)
     y, out = r["correct"].to_numpy(bool), dict(method=name, kind=kind, n=len(r), n_wrong=int((~r["correct"].astype(bool)).sum()))
     if min(y.sum(), (~y).sum()) < 10 or np.isnan(auc(s, y, r["fold"])): return out
-    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, auc_interval(s, y, r["group"], r["fold"], ci))))
-    gap = paired_auc(r["score"], s, y, r["group"], r["fold"], ci)
+    taught = np.array(rows.attrs["taught"])  # how the best probe's folds hang together; of other scores it is not known
+    own = (taught, rows.attrs["doubt"]) if name == _BEST else ()
+    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, auc_interval(s, y, r["group"], r["fold"], ci, *own))))
+    gap = paired_auc(r["score"], s, y, r["group"], r["fold"], ci, None if name == _BEST else taught)
     return out | dict(zip(("difference", "difference_low", "difference_high", "p_value"), gap))
 
 # %% ../nbs/30_detection.ipynb #e79a6e49
@@ -155,7 +162,7 @@ def error_detection(
     layers = acts["layer"].values.tolist()
     best = _choice(found, folds, layers)
     fold = pd.concat([f.rows for f in found.values()]).drop_duplicates("example")[["example", "fold"]]
-    made = [_row("probe, best cell", "probe", best, best.set_index("example")["score"], ci)]
+    made = [_row(_BEST, "probe", best, best.set_index("example")["score"], ci)]
     for p in [p for p in _PROBES if p in found]:
         one = _choice({p: found[p]}, folds, layers)
         made.append(_row(f"probe at {p}", "probe", best, one.set_index("example")["score"], ci))

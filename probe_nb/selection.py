@@ -20,15 +20,19 @@ def _check_scores(rows: pd.DataFrame, scores: pd.DataFrame, trained_on: Iterable
     if lost := [c for c in ("example", "score") if c not in scores]:
         raise KeyError(f"the scores have no column {lost[0]!r}: pass what best_scores(acts, ans) returned")
     if scores["example"].duplicated().any():
-        raise ValueError(f"example {scores.loc[scores['example'].duplicated(), 'example'].iloc[0]} has two scores: choose one method")
+        twice = scores.loc[scores["example"].duplicated(), "example"].iloc[0]
+        raise ValueError(f"example {twice} has two scores: choose one method")
     if trained_on is not None:
-        if seen := sorted(set(map(str, trained_on)) & set(rows["_group"])): raise ValueError(
-            f"the probe was trained on {len(seen)} of these groups (the first: {seen[0]!r}): choose among questions it has not seen")
+        if seen := sorted(set(map(str, trained_on)) & set(rows["_group"])):
+            raise ValueError(f"the probe was trained on {len(seen)} of these groups (the first: {seen[0]!r}): "
+                             "choose among questions it has not seen")
     elif "fold" not in scores:
-        raise ValueError("the scores have no column 'fold': take cross-fitted ones (best_scores), or say trained_on= which groups")
+        raise ValueError("the scores have no column 'fold': take cross-fitted ones (best_scores), "
+                         "or say trained_on= which groups")
     else:
         of = rows[["example", "_group"]].merge(scores[["example", "fold"]], on="example").groupby("_group")["fold"].nunique()
-        if (of > 1).any(): raise ValueError(f"group {of.idxmax()!r} lies in {of.max()} folds: its probe was trained on its other answers")
+        if (of > 1).any():
+            raise ValueError(f"group {of.idxmax()!r} lies in {of.max()} folds: its probe was trained on its other answers")
     return scores.set_index("example")["score"]
 
 # %% ../nbs/33_selection.ipynb #62840281
@@ -136,8 +140,8 @@ def _all_scores(rows: pd.DataFrame, scores: pd.DataFrame, also: pd.DataFrame | N
     if "token_logprobs" in rows:
         out["logprob"] = rows["token_logprobs"].map(lambda v: float(np.sum(v))).to_numpy()
         out["logprob_mean"] = rows["token_logprobs"].map(lambda v: float(np.mean(v)) if len(v) else np.nan).to_numpy()
-    for m, t in () if also is None else also.groupby("method"): out[str(m)] = rows["example"].map(t.set_index("example")["score"]).to_numpy(float)
-    return out
+    more = {} if also is None else {str(m): t.set_index("example")["score"] for m, t in also.groupby("method")}
+    return out | {m: rows["example"].map(s).to_numpy(float) for m, s in more.items()}
 
 # %% ../nbs/33_selection.ipynb #f34f19fe
 def knowledge(
@@ -158,7 +162,8 @@ def knowledge(
     outside, out = K.drop(columns="probe").mean(), []
     for m in K:
         row = dict(method=m) | dict(zip(("K", "K_low", "K_high"), _mean_interval(K[m].to_numpy(), groups, ci)))
-        row |= dict(zip(("K_star", "star_low", "star_high"), _mean_interval((K[m] == 1).to_numpy(float), groups, ci))) | dict(n=len(K))
+        row |= dict(zip(("K_star", "star_low", "star_high"),
+                        _mean_interval((K[m] == 1).to_numpy(float), groups, ci))) | dict(n=len(K))
         if m == "probe" and len(outside):
             gap = _gap_interval((K[m] - K[outside.idxmax()]).to_numpy(), groups, ci)
             row |= dict(zip(("hidden", "hidden_low", "hidden_high"), gap))

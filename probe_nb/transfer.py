@@ -24,7 +24,7 @@ from .probes import LogisticProbe, ProbeGrid, auc, group_folds
 # %% ../nbs/31_transfer.ipynb #0b7dc53a
 @dataclass(eq=False)
 class _Learnt:
-    "One data set: its activations, judged rows, where the probe reads, and its probes by the fold they were trained without (−1: none)."
+    "One data set, where its probe reads, and its probes by the fold they were trained without (−1: none)."
     name: str
     acts: xr.DataArray
     ans: pd.DataFrame
@@ -52,21 +52,25 @@ def _learn(name: str, acts, ans, layers, positions, folds, seed, C) -> _Learnt:
                    dict(zip(rows["group"], rows["fold"])))
 
 # %% ../nbs/31_transfer.ipynb #62840281
+def _groups(ans: pd.DataFrame) -> pd.Series: # [answer]
+    "Each answer's group, its question's id where it has none."
+    return ans[[c for c in ("group", "id", "example") if c in ans]].bfill(axis=1).iloc[:, 0].astype(str)
+
 def _cell_rows(acts: xr.DataArray, ans: pd.DataFrame, cell: tuple) -> tuple[pd.DataFrame, np.ndarray]:
     "The judged rows that have a position, and their activations at that layer [row, feature]."
     rows = ans[ans["correct"].astype("boolean").notna()]
-    group = rows[[c for c in ("group", "id", "example") if c in rows]].bfill(axis=1).iloc[:, 0].astype(str)
     at = pd.Index(acts["example"].values).get_indexer(rows["example"])
     X = acts.sel(layer=cell[0], position=cell[1]).transpose("example", "feature").values[at]
     there = np.isfinite(X).all(1)
-    return rows.assign(group=group, y=rows["correct"].astype(bool))[there], X[there]
+    return rows.assign(group=_groups(rows), y=rows["correct"].astype(bool))[there], X[there]
 
 _C = (.001, .01, .1, 1.)
 
 def _fit(X: np.ndarray, y: np.ndarray, g: np.ndarray) -> LogisticProbe:
     "A standardised logistic probe, its strength chosen by cross-validation within these rows."
     folds = min(5, len(np.unique(g)))
-    if folds < 2 or min(y.sum(), (~y).sum()) < 10: raise ValueError(f"{len(y)} answers, {int((~y).sum())} wrong: at least 10 of each kind are needed")
+    if folds < 2 or min(y.sum(), (~y).sum()) < 10:
+        raise ValueError(f"{len(y)} answers, {int((~y).sum())} wrong: at least 10 of each kind are needed")
     grid = ProbeGrid(C=_C, folds=folds, scale=True).fit(X[None], y, groups=g)
     return LogisticProbe(C=_C[int(np.nan_to_num(grid.auc_[0]).argmax())], scale=True).fit(X, y)
 
@@ -84,7 +88,7 @@ def _probe(a: _Learnt, fold: int) -> tuple[tuple, LogisticProbe]:
 def _apply(a: _Learnt, b: _Learnt) -> pd.DataFrame:
     "The other set's rows with their score; `fold` says which of the probes scored them."
     parts = []
-    known = b.ans[[c for c in ("group", "id", "example") if c in b.ans]].bfill(axis=1).iloc[:, 0].astype(str).map(a.fold_of).fillna(-1)
+    known = _groups(b.ans).map(a.fold_of).fillna(-1)
     for fold in sorted(known.unique()):
         cell, probe = _probe(a, int(fold))
         if cell[0] not in b.acts["layer"].values or cell[1] not in b.acts["position"].values:
@@ -101,11 +105,13 @@ def _carry(a: _Learnt, b: _Learnt, seed: int) -> pd.DataFrame:
     deep = lambda s: np.asarray(s.acts["layer"].values, float)
     share = (cell[0] - deep(a).min()) / max(np.ptp(deep(a)), 1)
     layer = int(deep(b)[np.abs((deep(b) - deep(b).min()) / max(np.ptp(deep(b)), 1) - share).argmin()])
-    if cell[1] not in b.acts["position"].values: raise ValueError(f"position {cell[1]!r} of {a.name!r} is not among those of {b.name!r}")
+    if cell[1] not in b.acts["position"].values:
+        raise ValueError(f"position {cell[1]!r} of {a.name!r} is not among those of {b.name!r}")
     (ra, Xa), (rb, Xb) = _cell_rows(a.acts, a.ans, cell), _cell_rows(b.acts, b.ans, (layer, cell[1]))
     key = lambda r: pd.MultiIndex.from_arrays([r["id"], r["sample"] if "sample" in r else np.zeros(len(r))])
     at = key(ra).get_indexer(key(rb)) if key(ra).is_unique else np.full(len(rb), -1)
-    if (at >= 0).sum() < 50: raise ValueError(f"{a.name!r} and {b.name!r} share {(at >= 0).sum()} answered questions: 50 are needed to learn a map")
+    if (both := (at >= 0).sum()) < 50:
+        raise ValueError(f"{a.name!r} and {b.name!r} share {both} answered questions: 50 are needed to learn a map")
     fold, out = group_folds(rb["y"].to_numpy(), rb["group"].to_numpy(), 5, seed), np.full(len(rb), np.nan)
     for k in range(5):
         learn = (at >= 0) & (fold != k)
@@ -120,29 +126,36 @@ def _bests(ans: pd.DataFrame) -> pd.DataFrame | None: # [answer, method] by exam
 
 def _told(rows: pd.DataFrame, outside: pd.DataFrame | None, ci: float) -> dict:
     "The AUC of scored rows with its interval, and less that of the best output baseline on the same rows."
+    taught, doubt = np.array(t) if (t := rows.attrs.get("taught")) else None, rows.attrs.get("doubt", 0.)
     y, g, f = rows["correct"].to_numpy(bool), rows["group"].to_numpy(), rows["fold"].to_numpy()
     out = dict(n=len(rows), n_wrong=int((~y).sum()))
-    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, auc_interval(rows["score"].to_numpy(float), y, g, f, ci))))
+    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, auc_interval(rows["score"].to_numpy(float), y, g, f, ci, taught, doubt))))
     out["auc_paper"] = max(out["auc"], 1 - out["auc"])
     if outside is None: return out
     base = outside.reindex(rows["example"]).dropna(axis=1)  # a baseline that some rows lack is another question
     if not base.shape[1]: return out
     best = int(np.nan_to_num(auc(base.to_numpy(float).T, y, f)).argmax())
-    gap = paired_auc(rows["score"].to_numpy(float), base.iloc[:, best].to_numpy(float), y, g, f, ci)
+    gap = paired_auc(rows["score"].to_numpy(float), base.iloc[:, best].to_numpy(float), y, g, f, ci, taught)
     return out | dict(zip(("minus_baseline", "minus_low", "minus_high"), gap[:3])) | dict(baseline=base.columns[best])
 
 # %% ../nbs/31_transfer.ipynb #b4f4c709
+def _model(a: _Learnt) -> tuple:
+    "Whose activations these are; those that were planted have no model."
+    where = a.acts.attrs
+    return (where.get("model"), where.get("revision")) if where.get("model") != "planted" else ("planted",)
+
 def _one(a: _Learnt, b: _Learnt, outside, through, seed: int, ci: float) -> dict:
     "One cell of the matrix."
-    row, width = dict(train=a.name, test=b.name, layer=a.cell[0], position=a.cell[1], through="", reason=""), lambda s: s.acts.sizes["feature"]
+    row, width = dict(train=a.name, test=b.name, layer=a.cell[0], position=a.cell[1]), lambda s: s.acts.sizes["feature"]
+    row |= dict(through="", reason="")
     if a is b: return row | _told(a.own, outside, ci)
-    models = {(s.acts.attrs.get("model"), s.acts.attrs.get("revision") if s.acts.attrs.get("model") != "planted" else "") for s in (a, b)}
-    carry = through == "map" and len(models) > 1
+    carry = through == "map" and _model(a) != _model(b)
     try:
         if not carry and width(a) != width(b): raise ValueError(
             f"{a.name!r} has {width(a)} features and {b.name!r} {width(b)}: through=\"map\" learns to carry them (experimental)")
         rows = _carry(a, b, seed) if carry else _apply(a, b)
-        if min(rows["y"].sum(), (~rows["y"]).sum()) < 10: raise ValueError(f"{len(rows)} answers, {int((~rows['y']).sum())} wrong: 10 of each are needed")
+        if min(wrong := int((~rows["y"]).sum()), len(rows) - wrong) < 10:
+            raise ValueError(f"{len(rows)} answers, {wrong} wrong: at least 10 of each kind are needed")
         return row | _told(rows, outside, ci) | (dict(through="map (experimental)") if carry else {})
     except ValueError as e: return row | dict(auc=np.nan, reason=str(e))
 
@@ -160,10 +173,11 @@ def transfer_matrix(
     ci: float = .95, # the share of intervals that should hold the truth
     progress: Progress = None, # see `models.track`
 ) -> pd.DataFrame: # train, test, layer, position, auc, auc_low, auc_high, auc_paper, minus_baseline …, n, n_wrong, reason
-    "Train on each data set, test on each (Sec. 4, Figure 3): signed, the cell chosen on the training side, the diagonal held out."
+    "Train on each data set, test on each (Sec. 4): signed, the cell chosen on the training side, the diagonal held out."
     if through not in (None, "map"): raise ValueError(f"through={through!r}: it is None or \"map\"")
     if len(sets) < 2: raise ValueError(f"{len(sets)} data set(s): a transfer needs two at least")
-    learnt = [_learn(n, *pair, layers, positions, folds, seed, C) for n, pair in track(list(sets.items()), desc="learning", progress=progress)]
+    how = layers, positions, folds, seed, C
+    learnt = [_learn(n, *pair, *how) for n, pair in track(list(sets.items()), desc="learning", progress=progress)]
     outside = {s.name: _bests(s.ans) for s in learnt}
     out = [_one(a, b, outside[b.name], through, seed, ci) for a in learnt for b in learnt]
     if leave_out: out += [_others_on(b, [a for a in learnt if a is not b], outside[b.name], seed, ci) for b in learnt]
@@ -204,7 +218,7 @@ def direction_cosines(
     position: str, # and its position
     probe: BaseEstimator | None = None, # any kind with `coef_`; None = LogisticProbe(C=.01)
     seed: int = 0, # of the two halves
-) -> pd.DataFrame: # [set, set], −1 … 1; the diagonal: two halves of the set; attrs["chance"] = 1/√features, the spread of random ones
+) -> pd.DataFrame: # [set, set], −1 … 1; the diagonal: two halves of a set; attrs["chance"]: the spread of random ones
     "Cosines between the directions of data sets, on features divided by their common standard deviation."
     read = {n: _cell_rows(acts, ans, (layer, position)) for n, (acts, ans) in sets.items()}
     sd = np.sqrt(np.mean([X.var(0) for _, X in read.values()], axis=0))
