@@ -203,6 +203,7 @@ def test_extremes():
     assert "(0, 8, 16, 31)" in part.text
     low = describe(a_map(np.full((4, 3), .3), .05))
     assert "no high band" in low.text
+    assert "no high band" in describe(a_map([[.5, .54], [.49, .51]], .06)).text  # above 0.5, and not clearly
 
 
 def inert(markdown):
