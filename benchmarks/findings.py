@@ -64,7 +64,8 @@ def transfer(folder):
     n, layers, width = 1000, 32, 256
     sets = {}
     for k in range(10):
-        acts, ans = planted(n, layers, 15, width, auc=.5 + .35*np.exp(-((np.arange(layers)[:, None] - 14)/6)**2)*np.ones((1, 15)), seed=k//2)
+        plan = .5 + .35*np.exp(-((np.arange(layers)[:, None] - 14)/6)**2)*np.ones((1, 15))
+        acts, ans = planted(n, layers, 15, width, auc=plan, seed=k//2)
         path = Path(folder) / f"{k}.npy"
         np.save(path, acts.values)
         plain = xr.DataArray(np.load(path, mmap_mode="r"), {c: acts[c] for c in acts.dims}, acts.dims, attrs=acts.attrs)
@@ -79,7 +80,8 @@ def choice():
     sampled = ans[(ans["sample"] > 0) & ans["id"].isin(ans["id"].unique()[:500])]
     with Clock("15,000 samples: extract two layers, four positions"):
         pos = positions(sampled)
-        acts = extract(lm, sampled, pos[pos["position"].isin(["exact_answer_last", "last_q", "-1", "-2"])], layers=[5, 6], progress=False)
+        pos = pos[pos["position"].isin(["exact_answer_last", "last_q", "-1", "-2"])]
+        acts = extract(lm, sampled, pos, layers=[5, 6], progress=False)
     with Clock("               score"): s = best_scores(acts, sampled, positions=["exact_answer_last"], C=.01, progress=False)
     part = ans[ans["id"].isin(sampled["id"])]
     with Clock("               select"): table = select(part, s, types=types)

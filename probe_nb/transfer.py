@@ -129,7 +129,8 @@ def _told(rows: pd.DataFrame, outside: pd.DataFrame | None, ci: float) -> dict:
     taught, doubt = np.array(t) if (t := rows.attrs.get("taught")) else None, rows.attrs.get("doubt", 0.)
     y, g, f = rows["correct"].to_numpy(bool), rows["group"].to_numpy(), rows["fold"].to_numpy()
     out = dict(n=len(rows), n_wrong=int((~y).sum()))
-    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, auc_interval(rows["score"].to_numpy(float), y, g, f, ci, taught, doubt))))
+    found = auc_interval(rows["score"].to_numpy(float), y, g, f, ci, taught, doubt)
+    out |= dict(zip(("auc", "auc_low", "auc_high"), map(float, found)))
     out["auc_paper"] = max(out["auc"], 1 - out["auc"])
     if outside is None: return out
     base = outside.reindex(rows["example"]).dropna(axis=1)  # a baseline that some rows lack is another question
