@@ -24,7 +24,9 @@ def find_blocks(model:nn.Module # any causal language model
     lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)
              and all(list(b.children()) and _has_matrix(b) for b in m)}
     lists = {n: m for n, m in lists.items() if not any(n.startswith(o + ".") for o in lists)}  # experts are no blocks
-    if not lists: raise ValueError(f"{type(model).__name__} has no list of blocks: probe_nb reads decoders made of blocks")
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if encodes or not lists: raise ValueError(f"{type(model).__name__} has {'an encoder' if encodes else 'no list of blocks'}: "
+                                              "probe_nb reads decoders made of blocks")
     words = model.get_input_embeddings()
     at = next(n for n, m in model.named_modules() if m is words).split(".")
     return lists[max(lists, key=lambda n: (len(commonprefix([n.split("."), at])), len(lists[n])))]
@@ -103,7 +105,7 @@ def _a_vector_a_token(v, n=4) -> bool:
 
 def _places(block, seen, heads) -> dict[str, tuple[str, str]]:
     "Where in one block each site is: those that hold one vector a token."
-    (attn, mlp), out = _parts(block), {"resid": ("", "out")}
+    (attn, mlp), out = ([n for n in p if block.get_submodule(n) in seen] for p in _parts(block)), {"resid": ("", "out")}
     def add(site, name, inner, side):
         if inner is not None: out[site] = (_join(name, inner), side)
     for name, acted, gives in [(n, "head", "attn_out") for n in attn] + [(n, "mlp_act", "mlp_out") for n in mlp[-1:]]:

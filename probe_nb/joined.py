@@ -36,6 +36,8 @@ def _check_positions(ans, pos):
     foreign = pos["example"][~pos["example"].isin(ans["example"])].unique()
     if len(foreign): raise ValueError(f"{len(foreign)} examples of the positions are not among the answers "
                                       f"(the first: {foreign[0]}): use positions(ans) of the same table")
+    for label in [p for p in pos["position"].unique() if not isinstance(p, str)][:1]:
+        raise ValueError(f"the position {label!r} is no text: labels are, such as \"-1\"")
     twice = pos[pos.duplicated(["example", "position"])]
     if len(twice): raise ValueError(f"example {twice['example'].iloc[0]} has the position {twice['position'].iloc[0]!r} twice")
     pools = pos.groupby("position")["pool"].unique().map(list)
@@ -45,11 +47,12 @@ def _check_positions(ans, pos):
 # %% ../nbs/04_joined.ipynb #56d4aca5
 def _ids(ans) -> list[list[int]]:
     "Prompt and answer ids of each answer."
-    odd = ans["example"][[not isinstance(e, (int, np.integer)) or isinstance(e, bool) for e in ans["example"]]]
+    whole = lambda e: isinstance(e, (int, np.integer)) and not isinstance(e, bool) and abs(int(e)) < 2**63
+    odd = ans["example"][[not whole(e) for e in ans["example"]]]
     for e in odd: raise ValueError(f"example {e!r} is no whole number ({len(odd)} such): number the answers")
     for name in ("prompt_ids", "answer_ids"):
         for e, v in zip(ans["example"], ans[name]):
-            try: [int(t) for t in v]
+            try: [operator.index(t) for t in v]
             except (TypeError, ValueError):
                 raise ValueError(f"{name} of example {e} is {str(v)[:60]}: give token ids, or drop that answer") from None
     return [[int(t) for t in (*p, *a)] for p, a in zip(ans["prompt_ids"], ans["answer_ids"])]

@@ -33,14 +33,14 @@ def _check_reachable(name, revision):
                                 f"({type(e).__name__}); check the spelling or give a local folder") from None
 
 # %% ../nbs/00_loading.ipynb #56d4aca5
-def _source(name:str, revision:str|None) -> str:
+def _source(name:str, revision:str|None, what="model") -> str:
     "The folder or hub id that `name` means, once it is known that there is something there."
     if name == "demo": return str(DEMO)
     if name.strip() and Path(name).expanduser().is_dir(): return str(Path(name).expanduser())
     if "/" not in name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-        raise FileNotFoundError(f"no model {name!r}: it is neither \"demo\", nor a folder here, "
+        raise FileNotFoundError(f"no {what} {name!r}: it is neither \"demo\", nor a folder here, "
                                 "nor a hub id such as \"org/model\"")
-    _check_reachable(name, revision)
+    if what == "model": _check_reachable(name, revision)
     return name
 
 # %% ../nbs/00_loading.ipynb #74c8413d
@@ -103,7 +103,8 @@ def _load(what, source, cls, **kw):
 def _read_tokenizer(source, **kw):
     "The tokenizer at `source`; where there is none the library may make one that knows no words."
     from transformers import AutoTokenizer
-    tok = _load("tokenizer", source, AutoTokenizer, **kw)
+    if not isinstance(source, str): raise ValueError(f"tokenizer={source!r}: give a tokenizer, its folder or its id")
+    tok = _load("tokenizer", _source(source, None, "tokenizer"), AutoTokenizer, **kw)
     if len(tok) >= 16: return tok
     raise ValueError(f"no tokenizer could be read from {source!r}: what is there knows {len(tok)} tokens; "
                      "give one: load_lm(model, tokenizer=folder)")

@@ -308,7 +308,7 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
     source, device = _source(str(model), revision), device or pick_device()
     if dtype == "auto" and device == "cpu" and not quantization: dtype = torch.float32
     kw, placed = dict(revision=revision, trust_remote_code=trust_remote_code), _placement(device, quantization)
-    if tokenizer is None or isinstance(tokenizer, str): tokenizer = _read_tokenizer(tokenizer or source, **kw)
+    if not callable(tokenizer): tokenizer = _read_tokenizer(source if tokenizer is None else tokenizer, **kw)
     lm = _load_model(source, dtype=dtype, **kw, **placed)
     if not placed and not getattr(lm, "is_quantized", False): lm.to(device)
     found = getattr(lm.config, "_commit_hash", None) or _values_hash(lm)
@@ -321,6 +321,9 @@ def _wrap(model, tokenizer, trust_remote_code) -> LM:
         raise ValueError(f"{type(model).__name__} is no causal language model of transformers: give one, a folder, or an id")
     if tokenizer is None:
         raise ValueError(f"a model in memory ({type(model).__name__}) needs its tokenizer: load_lm(model, tokenizer)")
-    if isinstance(tokenizer, str): tokenizer = _read_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
+    if not callable(tokenizer): tokenizer = _read_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
+    words = model.get_input_embeddings()
+    if words.weight.is_meta and not hasattr(words, "_hf_hook"):  # those of accelerate come when they are needed
+        raise ValueError(f"{type(model).__name__} has no weights in memory: load them")
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return LM(model, tokenizer, "demo" if name == str(DEMO) else name, _values_hash(model), find_sites(model))

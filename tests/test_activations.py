@@ -209,7 +209,9 @@ def test_what_does_not_belong_together_is_refused(lm, tmp_path):
              (lambda: extract(lm, ans, pos.drop(columns=["pool", "stop"])), "lack the column 'stop', 'pool'"),
              *((lambda v=v: extract(lm, ans, pos.assign(start=v)), "has start=.*: tokens are counted") for v in (-2, 1.5, "x")),
              *((lambda c=c, v=v: extract(lm, ans.assign(**{c: [v, *ans[c][1:]]}), pos), f"{c} of example 3 is .*: give token ids")
-               for c in ("answer_ids", "prompt_ids") for v in (None, 7, "ab", [None])),
+               for c in ("answer_ids", "prompt_ids") for v in (None, 7, "ab", [None], [8.5])),
+             *((lambda v=v: extract(lm, ans, pos.assign(position=v)), "the position .* is no text") for v in (-1, None)),
+             (lambda: extract(lm, ans.assign(example=[2**70, 1, 2, 3]), pos), "is no whole number"),
              (lambda: extract(lm, ans.assign(example=[f"q{e}" for e in ans["example"]]), pos), "example 'q3' is no whole number"),
              *((lambda k=k: extract(lm, ans.assign(answer_ids=[[*a[:-1], k] for a in ans["answer_ids"]]), pos),
                 f"has the token {k} and .* knows those from 0 to 399") for k in (400, -1)),

@@ -1,6 +1,7 @@
 "Blocks and sites are found by structure, in every architecture; what is refused is refused in one sentence."
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from worlds import KINDS, tiny_model, tiny_tokenizer
 
 from probe_nb.models import find_blocks, find_sites, known_revision, load_lm, track
@@ -112,6 +113,19 @@ def test_a_folder_that_was_trained_further_is_another_one(tmp_path):
 @pytest.mark.parametrize("thing", [torch.nn.Linear(2, 2), torch.nn.Sequential()])
 def test_a_module_that_is_no_language_model(thing):
     with pytest.raises(ValueError, match="is no causal language model of transformers"): load_lm(thing, tiny_tokenizer())
+
+
+def test_a_tokenizer_that_is_none():
+    for tokenizer, why in (("nope", "no tokenizer 'nope'"), (3, "tokenizer=3: give a tokenizer")):
+        for model in (tiny_model("llama"), "demo"):
+            with pytest.raises((ValueError, FileNotFoundError), match=why): load_lm(model, tokenizer)
+
+
+def test_a_model_with_an_encoder_or_without_weights():
+    size = dict(d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=64, vocab_size=400)
+    t5 = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", **size))
+    with pytest.raises(ValueError, match="has an encoder: probe_nb reads decoders"): load_lm(t5, tiny_tokenizer())
+    with pytest.raises(ValueError, match="has no weights in memory"): load_lm(tiny_model("llama").to("meta"), tiny_tokenizer())
 
 
 def test_a_site_that_is_no_name():
