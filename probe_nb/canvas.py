@@ -11,6 +11,7 @@ import re
 import struct
 import textwrap
 import zlib
+from html import escape
 from pathlib import Path
 
 import altair as alt
@@ -88,7 +89,7 @@ def _words(spec: dict) -> str:
                                    *(() if spec.get("description") else map(_words, spec.get("concat", [])))]))
 
 # %% ../nbs/20_canvas.ipynb #725b97b8
-KINDS = ["#2d87c3", "#e1780f", "#5aa587", "#785aff", "#b4693c", "#4b8796"] # for kinds of things, on light and dark
+KINDS = ["#2d87c3", "#e1780f", "#4f9a7c", "#785aff", "#b4693c", "#4b8796"] # for kinds of things, on light and dark
 INK = KINDS[0] # lines
 GREY = "#808080" # lines that only help to read: chance, a border
 _GROUND = dict(light=("#ffffff", "#1f1f1f"), dark=("#111111", "#e8e8e8")) # ground, words
@@ -219,8 +220,14 @@ class _Offline:
         if kind not in _FILES.split(", "): raise ValueError(f"{str(fp)!r} does not end like a picture: save as one of {_FILES}")
         chart, sized = (self, {}) if cm is None else (self.fitted(cm), dict(png=dict(ppi=288, scale_factor=.75)))
         if kind == "html": return _write(fp, chart.to_html(**kwargs))
+        if kind == "svg": return _write(fp, _named(chart.to_dict()))
         kwargs.pop("inline", None) # the others need nothing from elsewhere
         super(_Offline, chart).save(fp, format=kind, **sized.get(kind, {}) | kwargs)
+
+def _named(spec: dict) -> str:
+    "The drawing as SVG, with its description for those who cannot see it"
+    drawing = vlc.vegalite_to_svg(spec, vl_version=vl_version_for_vl_convert())
+    return drawing.replace("<svg ", f'<svg role="img" aria-label="{escape(_words(spec))}" ', 1)
 
 def _write(fp, text: str) -> None:
     "Into a file, or one that is open"

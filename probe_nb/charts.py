@@ -90,7 +90,7 @@ def _border(base: alt.Chart) -> list[alt.Chart]:
         ends = dict(x=alt.X("position:N", bandPosition=x), y=alt.Y("layer:O", bandPosition=y))
         if x2: ends["x2"] = alt.X2("position:N", bandPosition=x2)
         if y2: ends["y2"] = alt.Y2("layer:O", bandPosition=y2)
-        edge = base.transform_filter(f"(datum.border & {side}) > 0")
+        edge = base.transform_filter(f"(datum.rim & {side}) > 0")
         out.append(edge.mark_rule(color=_RED, strokeWidth=1.25, strokeCap="square", aria=False).encode(**ends))
     return out
 
@@ -104,7 +104,7 @@ def _dots(base: alt.Chart, corner: bool) -> alt.Chart:
 _KEYS = dict(
     clears=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
     best=dict(shape="square", stroke=_RED, fill="transparent", width=2.5, size=80),
-    border=dict(shape="square", stroke=_RED, fill="transparent", width=1.25, size=110),
+    rim=dict(shape="square", stroke=_RED, fill="transparent", width=1.25, size=110),
     why=dict(shape="M-1,-1L1,-1L1,1L-1,1ZM-1,1L1,-1", stroke=_MID, fill=_PALE, width=1, size=90))
 
 def _legend(said: dict[str, str], columns: int) -> alt.Chart:
@@ -121,7 +121,7 @@ def _meanings(df: pd.DataFrame, m: xr.Dataset, best: bool) -> dict[str, str]:
     if "clears" in df and not df.clears.all():
         out["clears"] = "within reach of chance" + (f" (AUC up to {bar:.2f})" if bar else "")
     if best: out["best"] = "best cell"
-    if "border" in df: out["border"] = "plateau: within one standard error of the best"
+    if "rim" in df: out["rim"] = "plateau: within one standard error of the best"
     return out | ({"why": "missing"} if "why" in df else {})
 
 # %% ../nbs/20_charts.ipynb #b4f4c709
@@ -166,7 +166,7 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
     if marks and "clears" in df: layers.append(_dots(base, bool(numbers)))
-    if marks and "border" in df: layers += _border(base)
+    if marks and "rim" in df: layers += _border(base)
     outline = base.mark_rect(filled=False, stroke=_RED, strokeWidth=2.5, aria=False)
     layers += [outline.transform_filter(f"datum.cell === {i}") for i in best] + numbers
     said = _meanings(df, m, len(best) > 0) if marks else {}
@@ -180,7 +180,7 @@ def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tup
     "One map with these colours, on these axes, with this colour bar or none"
     if values: df = df.assign(text=_written(df.value, metric))
     if values and ramp.colours: df["dark"] = ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)
-    if not marks: df = df.drop(columns=["clears", "border"], errors="ignore")
+    if not marks: df = df.drop(columns=["clears", "rim"], errors="ignore")
     layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
     return Picture(data=df, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)

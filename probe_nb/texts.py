@@ -17,9 +17,11 @@ from .cells import Ramp, colour_ramp
 
 # %% ../nbs/20_texts.ipynb #4e840356
 _CSS = """<style>.pnb-text{font:15px/1.9 system-ui,sans-serif;max-width:60em;overflow-wrap:anywhere}
-.pnb-text s{text-decoration:none;padding:2px 0;white-space:pre-wrap;unicode-bidi:isolate}.pnb-text s.none{border-bottom:1px dotted}
-.pnb-text b{font-weight:400;outline:2px solid #d7191c;outline-offset:1px;border-radius:2px;-webkit-box-decoration-break:clone}
-.pnb-text small{display:block;font-size:12px;line-height:1.6}.pnb-text i{display:inline-block;width:9em;height:.8em;margin:0 .5em}</style>"""
+.pnb-text s{text-decoration:none;padding:2px 0;white-space:pre-wrap;unicode-bidi:isolate}
+.pnb-text s.none{border-bottom:1px dotted}
+.pnb-text b{font-weight:400;outline:2px solid #d7191c;outline-offset:1px;border-radius:2px}
+.pnb-text small{display:block;font-size:12px;line-height:1.6}
+.pnb-text i{display:inline-block;width:9em;height:.8em;margin:0 .5em}</style>"""
 
 _JOINERS = "\u200c\u200d" # parts of words and of emoji
 
@@ -83,11 +85,12 @@ def score_text(
         if "text" not in tokens: raise ValueError(f"the tokens lack the column 'text'; they have {', '.join(map(str, tokens))}")
         scores = tokens["score"] if scores is None and "score" in tokens else scores
         tokens = tokens["text"]
-    texts, values = tuple(map(str, tokens)), pd.to_numeric(pd.Series([np.nan] * len(tokens) if scores is None else list(scores)))
-    if len(values) != len(texts): raise ValueError(f"{len(values)} scores for {len(texts)} tokens: give one each, None where there is none")
+    texts = tuple(map(str, tokens))
+    values = pd.Series([np.nan] * len(texts) if scores is None else list(scores), dtype=object)
+    if len(values) != len(texts): raise ValueError(f"{len(values)} scores for {len(texts)} tokens: one each, None for none")
     if span is not None and not 0 <= span[0] < span[1] <= len(texts):
         raise ValueError(f"the span {span[0]} to {span[1]} is not within the {len(texts)} tokens: start, and stop behind it")
-    values = values.astype(float).replace([np.inf, -np.inf], np.nan)
+    values = pd.to_numeric(values).astype(float).replace([np.inf, -np.inf], np.nan)
     far = far or float(np.nan_to_num((values - centre).abs().max())) or 1.
     ramp = colour_ramp(values, "score", centre=centre, domain=(centre - far, centre + far))
     return ScoredText(texts, tuple(values), tuple(span) if span else None, ramp, what, note)
