@@ -162,3 +162,42 @@ def test_token_scores(lab, tmp_path):
     page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)
     assert kernel(lab, "scores.error") == "''"
+
+
+POSITIONS = f"""from probe_nb.study import Study
+from probe_nb.position_editor import PositionEditor
+study = Study({STUDY!r}, progress=False, **({{}} if {STUDY!r} != "runs/demo" else dict(n=240)))
+pmap = study.map()
+editor = PositionEditor(study)
+editor"""
+
+
+def test_position_editor(lab, tmp_path):
+    lab.open_notebook(notebook(tmp_path / "positions.ipynb", POSITIONS))
+    lab.run_all()
+    assert not lab.errors()
+    page, live = lab.page, ".probe-nb-alive "
+    lab.wait_for_text("exact_answer_last+1: ", live + ".probe-nb-status", 60)
+    page.wait_for_function("document.querySelectorAll('.probe-nb-alive .probe-nb-preview .tokens').length === 10")
+    page.locator(live + "select").first.select_option("a regular expression")
+    lab.wait_for_text("/[A-Z]", live + ".probe-nb-status")
+    field = page.locator(live + "input[type=text]")
+    field.fill("(")
+    field.press("Tab")
+    lab.wait_for_text("no regular expression", live + ".probe-nb-error")
+    field.fill(r"(?:was born in|it was) (\w+)")
+    field.press("Tab")
+    lab.wait_for_text("of 1792 answers have it" if "PROBE_NB_STUDY" in os.environ else "of 240 answers have it", live)
+    page.get_by_role("button", name="add the column to the map").click()
+    lab.wait_for_text("is in the map now", live + ".probe-nb-status", 180)
+    assert kernel(lab, "len(editor.columns), editor.pmap.sizes['position'] - pmap.sizes['position']") == "(1, 1)"
+    picture(lab, "positions_light")
+    lab.dark()
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    picture(lab, "positions_dark")
+    page.set_viewport_size({"width": 480, "height": 1000})
+    lab.command("application:toggle-left-area")
+    picture(lab, "positions_narrow")
+    lab.command("application:toggle-left-area")
+    page.set_viewport_size({"width": 1500, "height": 1000})
+    lab.dark(False)
