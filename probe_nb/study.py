@@ -25,6 +25,8 @@ from .marks import mark as mark_answer
 from .maps import probe_map
 from .models import LM, Progress, known_revision, load_lm
 from .positions import positions as find_positions
+from .published import published
+from .published import reproduce as beside_published
 from .questions import load_questions
 from .spans import find_spans
 
@@ -261,9 +263,27 @@ def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
     try: pmap = xr.open_zarr(path, consolidated=False).load()
     except Exception as e: raise ValueError(f"{path} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None
     if pmap.attrs.get("options") != asked: return None
-    pmap = pmap.assign_coords(position=pmap["position"].values.astype(object))
+    text = {k: v.astype(object) for k, v in pmap.coords.items() if v.dtype.kind in "TU"}
+    pmap = pmap.assign_coords(text | {"position": pmap["position"].values.astype(object)})
     strings = {v: pmap[v].astype(object) for v in pmap if pmap[v].dtype.kind in "TU"}
     return pmap.assign(strings)[sorted(pmap, key=lambda v: (not v.startswith("auc"), v))]
+
+# %% ../nbs/40_study.ipynb #bf4e39ef
+@patch
+def reproduce(self:Study,
+              figure:str|None=None, # "fig2a" … "fig6f"; default: the one that is about this study's questions
+              site:str|None=None, # default: the study's
+              **options # of `map`
+             ) -> xr.Dataset: # [layer, position]: auc, theirs, diff, tolerance, agrees …; `summary` in attrs
+    "How far the map is from the paper's own, cell by cell, with a tolerance from both intervals."
+    if figure is None:
+        maps, plain = published().query("kind == 'map'"), lambda s: re.sub("[^a-z0-9]|^m(?=nli)", "", str(s).lower())
+        same = maps.loc[maps["shows"].map(plain) == plain(self.questions_name), "name"].tolist()
+        if not same: raise ValueError(f"no published map is about the questions {self.questions_name!r}: name the one to lay "
+                                      f"beside, one of {', '.join(maps['name'])}")
+        figure = same[0]
+    blocks = None if self.layers is None else self.lm.n_layers  # depth is relative to the whole model
+    return beside_published(self.map(site, **options), figure, blocks=blocks)
 
 # %% ../nbs/40_study.ipynb #8e970e98
 @patch

@@ -207,3 +207,13 @@ def test_the_report_is_alone_and_escapes(study):
 def test_a_file_in_the_way(tmp_path):
     (tmp_path/"f").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"): Study(tmp_path/"f")
+
+
+def test_reproduce_knows_which_figure_is_about_its_questions(tmp_path):
+    study = Study(tmp_path / "s", lm="demo", questions="demo", n=80, progress=False)
+    beside = study.reproduce("fig2a")
+    assert beside.sizes == {"layer": 8, "position": 15} and beside.attrs["summary"]
+    with pytest.raises(ValueError, match="no published map is about the questions 'demo'.*fig2a"): study.reproduce()
+    study.card["questions"] = "mnli"  # as if it had asked them
+    study._questions = None
+    assert study.reproduce().attrs["title"] == "ours less Figure 6e"
