@@ -5,7 +5,9 @@ from .answers import *
 from .audits import *
 from .blocks import *
 from .charts import *
+from .compare import *
 from .frozen import *
+from .intervals import *
 from .judges import *
 from .kinds import *
 from .lenses import *

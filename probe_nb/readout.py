@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from .answers import check_model, in_halves
+from .answers import check_model
 from .lenses import _facts, _pieces, lens
+from .limits import halved
 from .models import LM
 
 # %% ../nbs/18_readout.ipynb #0b7dc53a
@@ -101,7 +102,7 @@ def lens_map(
                 i, p = there[batch].T
                 found = _places(put(torch.as_tensor(X[i, p])), torch.as_tensor(token[rows][i]), never)
                 v["logprob"][i + (rows.start or 0), l, p], v["rank"][i + (rows.start or 0), l, p] = found.cpu().numpy()
-            for k in range(0, len(there), step): in_halves(read, list(range(k, min(k + step, len(there)))))
+            for k in range(0, len(there), step): halved(read, list(range(k, min(k + step, len(there)))))
     return _lens_set(acts, v, ans, ci)
 
 # %% ../nbs/18_readout.ipynb #725b97b8

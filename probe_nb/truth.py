@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .answers import _left_pad, _positions_of, batches, check_model, encode_prompts, in_halves
+from .answers import _left_pad, _positions_of, batches, check_model, encode_prompts
+from .limits import halved
 from .models import LM, Progress, track
 
 # %% ../nbs/30_truth.ipynb #0b7dc53a
@@ -45,8 +46,8 @@ def _first_option(lm: LM, prompts: list[list[int]], token_budget: int, progress:
             last = model(ids, attention_mask=mask, **_positions_of(model, mask), logits_to_keep=1).logits[:, -1]
         told = [last[:, k].double().logsumexp(1) for k in (a, b)]
         out[batch] = (told[0] - told[1]).sigmoid().cpu().numpy()
-    plan = batches([len(p) for p in prompts], token_budget)
-    for part in track(plan, desc="asking for truth", progress=progress): in_halves(ask, part)
+    plan = batches([len(p) for p in prompts], token_budget, kinds=[lm.rope(len(p)) for p in prompts])
+    for part in track(plan, desc="asking for truth", progress=progress): halved(ask, part)
     return out
 
 # %% ../nbs/30_truth.ipynb #56d4aca5
@@ -103,7 +104,8 @@ def reread(
     found = [None] * len(ans)
     def ask(batch):
         for i, values in zip(batch, _values(lm, prompts, answers, batch)): found[i] = values
-    plan = batches([len(p) + len(a) for p, a in zip(prompts, answers)], token_budget)
-    for b in track(plan, desc="reading again", progress=progress): in_halves(ask, b)
+    lengths = [len(p) + len(a) for p, a in zip(prompts, answers)]
+    plan = batches(lengths, token_budget, kinds=[lm.rope(n) for n in lengths])
+    for b in track(plan, desc="reading again", progress=progress): halved(ask, b)
     logits, entropies = (pd.Series(list(c), ans.index, dtype=object) for c in (zip(*found) if found else ((), ())))
     return ans.assign(token_logits=logits, token_entropies=entropies)

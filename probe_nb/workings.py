@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from .answers import batches, check_model, in_halves
+from .answers import batches, check_model
 from .lenses import lens
+from .limits import halved
 from .models import LM, track
 
 # %% ../nbs/17_workings.ipynb #56d4aca5
@@ -59,10 +60,11 @@ def _padded(lm: LM, rows: list[list[int]]) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.tensor([r + [pad] * (n - len(r)) for r in rows], device=lm.device),
             "attention_mask": torch.tensor([[1] * len(r) + [0] * (n - len(r)) for r in rows], device=lm.device)}
 
-def _walk(reading: _Reading, read: Callable, among: list[int], token_budget: int, desc: str, progress) -> None:
+def _walk(lm: LM, reading: _Reading, read: Callable, among: list[int], token_budget: int, desc: str, progress) -> None:
     "`read` the answers `among` batch by batch, in halves where memory runs out."
-    plan = [[among[i] for i in b] for b in batches([len(reading.ids[i]) for i in among], token_budget)]
-    for b in track(plan, len(plan), desc, progress): in_halves(read, b)
+    lengths = [len(reading.ids[i]) for i in among]
+    plan = [[among[i] for i in b] for b in batches(lengths, token_budget, kinds=[lm.rope(n) for n in lengths])]
+    for b in track(plan, len(plan), desc, progress): halved(read, b)
 
 def _at(per_token: np.ndarray, start: np.ndarray, stop: np.ndarray, how: Callable) -> np.ndarray: # [..., position]
     "Of per_token [..., token] what lies at each position, made one number by `how`."
@@ -145,7 +147,7 @@ def attention_map(
             x[1] = x[0] / x[1]
             for k, one in zip(names, x): v[k][i] = _at(one, r.start[i], r.stop[i], np.mean)
             if to is not None and r.start[i, labels.index(to)] < 0: v["paid_to"][i] = np.nan
-    with _eager(lm.model): _walk(r, read, list(range(len(ans))), token_budget, "reading attention", progress)
+    with _eager(lm.model): _walk(lm, r, read, list(range(len(ans))), token_budget, "reading attention", progress)
     about = {"received": {"long_name": "attention received"}, "received_ratio": {"long_name": "received / even"}}
     about |= {f"paid_{k}": {"long_name": f"attention to {k}"} for k in (*_PAID, "to")}
     order = sorted(v, key=lambda k: k.startswith("received"))  # counts are of what every position has
@@ -260,7 +262,7 @@ def influence_map(
         for k, (l, g) in enumerate(zip(depth, grads)):
             if g is not None: x[k] = (kept[l].float() * g.float()).sum(-1).detach().reshape(x[k].shape).cpu().numpy()
         for j, i in enumerate(batch): v[i] = _at(x[:, j], r.start[i], r.stop[i], np.sum)
-    _walk(r, read, np.flatnonzero(begin >= 0).tolist(), token_budget, "measuring influence", progress)
+    _walk(lm, r, read, np.flatnonzero(begin >= 0).tolist(), token_budget, "measuring influence", progress)
     return _influence_set(r, v, ans, of, ci)
 
 # %% ../nbs/17_workings.ipynb #e0fd9503

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import KINDS, livened, tiny_model, tiny_tokenizer
+from worlds import KINDS, ROPES, livened, tiny_model, tiny_tokenizer
 
 import probe_nb.activations as A
 import probe_nb.plan as P
@@ -343,12 +343,6 @@ def test_batches_of_shared_rows_change_nothing(seed, budget, block):
 
 
 # Positions that depend on a row's length
-
-LONG = dict(rope_type="longrope", short_factor=[1.]*4, long_factor=[1., 4., 8., 16.], rope_theta=1e4)
-GROW = dict(rope_type="dynamic", factor=4., rope_theta=1e4)
-ROPES = dict(phi3=dict(rope_parameters=LONG, original_max_position_embeddings=16, num_key_value_heads=4),
-             llama=dict(rope_parameters=GROW, max_position_embeddings=16))
-
 
 def grows(kind): return load_lm(livened(tiny_model(kind, **ROPES[kind]), .2), TOK)
 

@@ -1,5 +1,6 @@
 "Batched = single, padded = bare, generated = read, shared = alone, resumed = whole, a seed = a sample; the ids that were fed."
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-from worlds import tiny_model, tiny_tokenizer
+from worlds import ROPES, livened, tiny_model, tiny_tokenizer
 
 from probe_nb import answers
-from probe_nb.answers import _end_ids, _generate, _shares, answer, batches, encode_prompts, in_halves, token_logprobs
+from probe_nb.answers import _end_ids, _generate, _shares, answer, batches, encode_prompts, token_logprobs
+from probe_nb.limits import Rope, halved
 from probe_nb.models import load_lm
 from probe_nb.questions import check_questions
 
@@ -36,12 +38,12 @@ def test_halving_keeps_all_rows(rows, room):
     def f(batch):
         if len(batch) > room: raise torch.OutOfMemoryError
         return batch
-    assert sum(in_halves(f, rows), []) == rows
+    assert sum(halved(f, rows), []) == rows
 
 
 def test_one_row_that_does_not_fit_is_one_sentence():
     def f(_): raise torch.OutOfMemoryError
-    with pytest.raises(MemoryError, match="one answer alone"): in_halves(f, [1, 2])
+    with pytest.raises(MemoryError, match="one answer alone"): halved(f, [1, 2])
 
 
 def test_alone_is_in_a_batch(lm):
@@ -390,15 +392,42 @@ def test_a_cache_that_goes_on_wrongly_is_noticed(monkeypatch):
     assert not _shares(lm, prompt, [])
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=20), st.integers(1, 40), st.integers(1, 4000), st.integers(1, 400))
-def test_row_batches_hold_each_row_once_within_the_budget(lengths, n_rows, budget, limit):
-    got = answers._row_batches(lengths, n_rows, budget, limit)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=20), st.integers(0, 40), st.integers(1, 40), st.integers(1, 4000),
+       st.integers(1, 400), st.sampled_from([Rope(), Rope((100, 200)), Rope(exact=90), Rope((50,), exact=150)]))
+def test_row_batches_hold_each_row_once_within_the_budget(prompts, more, n_rows, budget, limit, rope):
+    lm = SimpleNamespace(rope=rope, model=SimpleNamespace(
+        modules=list, buffers=list, get_input_embeddings=lambda: None,
+        config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(max_position_embeddings=limit))))
+    got, lengths = answers._row_batches(lm, [[0]*n for n in prompts], more, n_rows, budget), [n + more for n in prompts]
     assert sorted(sum(got, [])) == list(range(len(lengths)*n_rows))
     for b in got:
         asked = {r//n_rows for r in b}
         assert len(b) == 1 or len(b)*max(lengths[i] for i in asked) <= budget
-        assert len(asked) == 1 or all(lengths[i] <= limit for i in asked)
+        assert len(asked) == 1 or all(lengths[i] <= limit and rope(lengths[i]) == rope(prompts[i]) for i in asked)
+        assert len({rope(lengths[i]) for i in asked}) == 1
         if n_rows*max(lengths[i] for i in asked) <= budget: assert len(b) == len(asked)*n_rows  # none is parted without need
+
+
+def grows(kind): return load_lm(livened(tiny_model(kind, **ROPES[kind]), .2), tiny_tokenizer(chat=True))
+
+
+@pytest.mark.filterwarnings("ignore:.* tokens")
+@pytest.mark.parametrize("kind", ROPES)
+def test_positions_that_depend_on_a_rows_length_are_as_they_are_alone(kind):
+    "Answers and their log-probabilities, in a batch and by a model that has seen nothing else."
+    rng = np.random.default_rng(0)
+    prompts, said = ([rng.integers(3, 300, k).tolist() for k in ks] for ks in ((5, 9, 12, 14, 8, 20), (4, 7, 8, 2, 8, 4)))
+    got = token_logprobs(grows(kind), prompts, said, progress=False)
+    for p, a, row in zip(prompts, said, got):
+        np.testing.assert_allclose(row, token_logprobs(grows(kind), [p], [a], progress=False)[0], atol=1e-4)
+    how = dict(n_samples=1, seed=0, max_new_tokens=6, temperature=1., top_p=1., top_k=None, stop=[])
+    if kind == "llama": prompts.pop()  # longer than what that model takes
+    together = answers._say(grows(kind), prompts, "abcdef"[:len(prompts)], how, 8192, None, False)
+    for k, (p, name) in enumerate(zip(prompts, "abcdef")):
+        alone = answers._say(grows(kind), [p], [name], how, 8192, None, False)
+        for (a, lp), (b, lq) in zip(together[2*k:2*k + 2], alone):
+            assert a == b
+            np.testing.assert_allclose(lp, lq, atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [1, 60, 150, 400, 3000])
@@ -444,7 +473,7 @@ def test_resumed_is_whole(lm, tmp_path, k):
         seen.append(total)
         return items
     pd.testing.assert_frame_equal(answer(lm, QS, path=tmp_path/"a", progress=count, **KW), whole)
-    assert seen == [len(answers._row_batches([len(p) + 8 for p in encode_prompts(lm, QS)], 3, 120, 256)) - k]
+    assert seen == [len(answers._row_batches(lm, encode_prompts(lm, QS), 8, 3, 120)) - k]
     again = []
     assert tokens_read(lm, lambda: again.append(answer(lm, QS, path=tmp_path/"a", progress=False, **KW))) == 0
     pd.testing.assert_frame_equal(again[0], whole)

@@ -58,3 +58,10 @@ def tiny_tokenizer(chat=False, adds_bos=False):
     out = PreTrainedTokenizerFast(tokenizer_object=tok, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     if chat: out.chat_template = "<s>User: {{ messages[-1]['content'] }}\n{% if add_generation_prompt %}Model:{% endif %}"
     return out
+
+
+# models whose positions are turned by other angles in longer rows: above 16 tokens here
+LONG = dict(rope_type="longrope", short_factor=[1.]*4, long_factor=[1., 4., 8., 16.], rope_theta=1e4)
+GROW = dict(rope_type="dynamic", factor=4., rope_theta=1e4)
+ROPES = dict(phi3=dict(rope_parameters=LONG, original_max_position_embeddings=16, num_key_value_heads=4),
+             llama=dict(rope_parameters=GROW, max_position_embeddings=16))
