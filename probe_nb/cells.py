@@ -52,7 +52,7 @@ def _marked(m: xr.Dataset, flat: dict) -> dict:
     "What is marked on the picture of an AUC or of a difference, for those marks that the map has"
     out, there = {}, np.isfinite(flat["value"])
     if "p_value" in flat: out["p"] = np.round(flat["p_value"].astype(float), 3)
-    if "above_null" in flat: out["clears"] = ((np.nan_to_num(flat["above_null"].astype(float)) > 0) | ~there).astype(int)
+    if "above_null" in flat: out["clear"] = ((np.nan_to_num(flat["above_null"].astype(float)) > 0) | ~there).astype(int)
     if "plateau" in flat:
         sides = _sides(np.nan_to_num(m["plateau"].values.astype(float)) > 0).ravel()
         if sides.any(): out["rim"] = sides
@@ -62,7 +62,7 @@ def _marked(m: xr.Dataset, flat: dict) -> dict:
 def cell_table(
     pmap: xr.Dataset, # a map [layer, position]
     metric: str="auc", # which of its variables
-) -> pd.DataFrame: # cell, layer, position, value; where known interval, points, right, wrong, p, clears, rim; why, if missing
+) -> pd.DataFrame: # cell, layer, position, value; where known interval, points, right, wrong, p, clear, rim; why, if missing
     "One row a cell, in the map's order; `cell` numbers them, `why` says why one is missing"
     m = _checked(pmap, metric)
     flat = {k: m[k].values.ravel() for k in m.data_vars if m[k].dims == ("layer", "position")}

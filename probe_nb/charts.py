@@ -97,12 +97,12 @@ def _border(base: alt.Chart) -> list[alt.Chart]:
 # %% ../nbs/20_charts.ipynb #74c8413d
 def _dots(base: alt.Chart, corner: bool) -> alt.Chart:
     "One in each cell that does not clear the null; in its corner when there is a number in the middle"
-    dot = base.transform_filter("isValid(datum.value) && !datum.clears")
+    dot = base.transform_filter("isValid(datum.value) && !datum.clear")
     if corner: dot = dot.encode(alt.X("position:N", bandPosition=.88), alt.Y("layer:O", bandPosition=.22))
     return dot.mark_point(shape="circle", filled=True, size=7, color=GREY, opacity=1, aria=False)
 
 _KEYS = dict(
-    clears=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
+    clear=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
     best=dict(shape="square", stroke=_RED, fill="transparent", width=2.5, size=80),
     rim=dict(shape="square", stroke=_RED, fill="transparent", width=1.25, size=110),
     why=dict(shape="M-1,-1L1,-1L1,1L-1,1ZM-1,1L1,-1", stroke=_MID, fill=_PALE, width=1, size=90))
@@ -118,8 +118,8 @@ def _legend(said: dict[str, str], columns: int) -> alt.Chart:
 def _meanings(df: pd.DataFrame, m: xr.Dataset, best: bool) -> dict[str, str]:
     "Words for the marks that are there"
     bar, out = m.attrs.get("null_max"), {}
-    if "clears" in df and not df.clears.all():
-        out["clears"] = "within reach of chance" + (f" (AUC up to {bar:.2f})" if bar else "")
+    if "clear" in df and not df.clear.all():
+        out["clear"] = "within reach of chance" + (f" (AUC up to {bar:.2f})" if bar else "")
     if best: out["best"] = "best cell"
     if "rim" in df: out["rim"] = "plateau: within one standard error of the best"
     return out | ({"why": "missing"} if "why" in df else {})
@@ -165,7 +165,7 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
     numbers = _numbers(base, df, ramp, wide, high) if values else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
-    if marks and "clears" in df: layers.append(_dots(base, bool(numbers)))
+    if marks and "clear" in df: layers.append(_dots(base, bool(numbers)))
     if marks and "rim" in df: layers += _border(base)
     outline = base.mark_rect(filled=False, stroke=_RED, strokeWidth=2.5, aria=False)
     layers += [outline.transform_filter(f"datum.cell === {i}") for i in best] + numbers
@@ -180,7 +180,7 @@ def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tup
     "One map with these colours, on these axes, with this colour bar or none"
     if values: df = df.assign(text=_written(df.value, metric))
     if values and ramp.colours: df["dark"] = ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)
-    if not marks: df = df.drop(columns=["clears", "rim"], errors="ignore")
+    if not marks: df = df.drop(columns=["clear", "rim"], errors="ignore")
     layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
     return Picture(data=df, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)

@@ -352,7 +352,7 @@ def test_numbers_are_written_where_there_is_room():
 def test_marks_are_drawn_where_the_map_has_them_and_explained():
     chart = heatmap(full())
     df = chart.data
-    assert df.clears.sum() == 16 and df.p.eq(.02).all(), "15 cells above, and the missing one is not marked"
+    assert df.clear.sum() == 16 and df.p.eq(.02).all(), "15 cells above, and the missing one is not marked"
     bits = df.set_index(["layer", "position"]).rim
     assert bits[4, "exact_answer_last"] == 1 + 4 + 8 and bits[4, "-2"] == 1 + 2 and bits[5, "-2"] == 2 + 4 + 8
     assert bits.astype(bool).sum() == 3

@@ -61,7 +61,8 @@ def test_rare_kinds_are_marked():
 
 def test_profiles_share_their_axes():
     views = profiles(MAPS, position="-1", depth=True).concat
-    scales = {str(line["encoding"]["y"]["scale"]) for v in views for line in v.to_dict()["layer"] if "scale" in line["encoding"]["y"]}
+    heights = [line["encoding"]["y"] for v in views for line in v.to_dict()["layer"]]
+    scales = {str(y["scale"]) for y in heights if "scale" in y}
     assert len(views) == 2 and len(scales) == 1
     with pytest.raises(ValueError, match="depth"): profiles(MAPS, layer=1, depth=True)
 
