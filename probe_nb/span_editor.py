@@ -127,24 +127,23 @@ def _ground(self: SpanEditor, ans: pd.DataFrame, pmap):
     return cell_of(self.study.acts(progress=False), ans, int(layer), str(position), seed=pmap.attrs.get("seed", 0))
 
 @patch
-def _opened(self: SpanEditor, made: tuple):
+def _opened(self: SpanEditor, made: tuple, again: bool=False):
     "A study, or a study made again: the edits so far are part of it"
     self.lm, self.ans, self.pmap, self.base = made
     self._changed, self._known, self._quiet = set(), {}, True
     self.cell = (self.base.layer, self.base.position)
-    self._quiet, self.status = False, f"{len(self.ans)} answers, {len(unsure(self.ans))} with an unsure span"
+    self._quiet = False
     self.before = self.after = self.base.auc()
     self._draw_auc()
     self._line_up()
     self._show()
+    self.mapped += again
+    self.status = f"{len(self.ans)} answers, {len(unsure(self.ans))} with an unsure span"
 
 @patch
 def recompute(self: SpanEditor):
     "Make the map with all marks, as the study does it, in the background"
-    def done(made):
-        self._opened(made)
-        self.mapped += 1
-    self._work("making the map again …", self._open, done)
+    self._work("making the map again …", self._open, lambda made: self._opened(made, again=True))
 
 @patch
 def stop(self: SpanEditor):
