@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np

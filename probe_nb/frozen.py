@@ -46,7 +46,8 @@ class Probe:
     notes: dict = field(default_factory=dict) # anything else, as JSON knows it
 
     def __repr__(self):
-        where = ", ".join(filter(None, [self.site, "" if self.layer is None else f"layer {self.layer}", self.position, self.model]))
+        layer = "" if self.layer is None else f"layer {self.layer}"
+        where = ", ".join(filter(None, [self.site, layer, self.position, self.model]))
         lines = [f"{self.kind or 'a'} probe of {len(self.direction)} features" + (f" at {where}" if where else "")]
         if self.n is not None: lines += [f"trained on {self.n:,} answers" + (f" of {self.dataset}" if self.dataset else "")]
         lines += [f"called correct above {self.threshold:.4g}: {self.threshold_rule}", f"chances: {self.calibration} calibration"]

@@ -164,6 +164,7 @@ def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=(
         if isinstance(probe, type) or not all(hasattr(probe, k) for k in ("fit", "decision_function")):
             raise ValueError(f"probe={probe!r}: an estimator with fit and decision_function, set up, such as MassMeanProbe()")
         if C is not None or scale is not None: raise ValueError("C= and scale= are not for probe=: set it up itself")
+    if permutations is None: permutations = 200 if probe is None or hasattr(probe, "fit_cells") else 0
     if lost := [m for m in more if m not in _MORE]: raise ValueError(f"more={lost[0]!r}: there are {', '.join(_MORE)}")
     if not honest and set(more) - set(MEASURES): raise ValueError(f"protocol='paper' knows only {', '.join(MEASURES)}")
     if permutations and not permutations >= 19:
@@ -354,7 +355,7 @@ def probe_map(
     ci: float = .95, # the share of intervals that should hold the truth
     protocol: str = "honest", # or "paper": one 80/20 split of rows, C = 1, unscaled, the best cell is the largest
     probe: BaseEstimator | None = None, # another kind of probe, as it is set up; None = logistic
-    permutations: int = 200, # of the labels, for p_value and above_null; 0 = none. With `probe`, each is a fit for each fold
+    permutations: int | None = None, # of the labels, for p_value and above_null; None = 200, or none where each takes many fits
     more: Sequence[str] = (), # also auprc, brier, ece, recall_at_1, recall_at_5, selectivity, code_length
     scores: bool = False, # keep each answer's score in each cell, as `compare` needs them
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
