@@ -99,7 +99,7 @@ def _dots(base: alt.Chart, corner: bool) -> alt.Chart:
     "One in each cell that does not clear the null; in its corner when there is a number in the middle"
     dot = base.transform_filter("isValid(datum.value) && !datum.clear")
     if corner: dot = dot.encode(alt.X("position:N", bandPosition=.88), alt.Y("layer:O", bandPosition=.22))
-    return dot.mark_point(shape="circle", filled=True, size=7, color=GREY, opacity=1, aria=False)
+    return dot.mark_point(shape="circle", filled=True, size=7, color="#5c5c5c", opacity=1, aria=False)
 
 _KEYS = dict(
     clear=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
@@ -136,7 +136,7 @@ def _numbers(base: alt.Chart, df: pd.DataFrame, ramp: Ramp, wide: float, high: f
     "The values as words in the cells, or nothing where they could not be read"
     size = min(11, .8 * high, wide / (.6 * df.text.str.len().max() + .2))
     if size < 7.5: return []
-    text = base.encode(text="text:N")
+    text = base.transform_filter("isValid(datum.value)").encode(text="text:N")
     mark = dict(fontSize=round(size, 1), baseline="middle", aria=False)
     ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#000000"))
     if ramp.colours: return [text.mark_text(**mark).encode(color=ink)]

@@ -197,6 +197,8 @@ def test_compact_specification_draws_the_same():
     svg = lambda spec: re.sub(r"(gradient|clip)_?\d+", "", vlc.vegalite_to_svg(spec, vl_version="6.4"))  # ids are counted on
     assert svg(data[V5]) == svg(heatmap(m).to_dict())
     assert isinstance(data[V5]["data"]["values"], str) and "datasets" not in data[V5]
+    written, _ = heatmap(m, values=True)._repr_mimebundle_()
+    assert ">null<" not in svg(written[V5]), "nothing is written in a missing cell"
 
 
 def test_nothing_of_the_users_is_changed():
