@@ -23,6 +23,7 @@ from .loading import known_revision
 from .maps import *
 from .measures import auprc, brier, ece, recall_at
 from .models import *
+from .patches import *
 from .phrases import *
 from .position_editor import *
 from .positions import *

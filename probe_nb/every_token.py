@@ -98,12 +98,13 @@ def overhearing(
     def told(_, args, kwargs, out):
         ids = kwargs.get("input_ids", args[0] if args else None)
         if torch.is_tensor(ids) and ids.shape[1]: hear(int(ids[0, -1]), torch.stack([now[i] for i in layers]).numpy())
-    try:
-        for i in layers: hooks.append(tap(i))
-        hooks.append(lm.model.register_forward_hook(told, with_kwargs=True))
-        yield
-    finally:
-        for h in hooks: h.remove()
+    with lm.lock:
+        try:
+            for i in layers: hooks.append(tap(i))
+            hooks.append(lm.model.register_forward_hook(told, with_kwargs=True))
+            yield
+        finally:
+            for h in hooks: h.remove()
 
 # %% ../nbs/19_every_token.ipynb #712e9d7c
 @contextmanager

@@ -7,6 +7,7 @@ __all__ = ['Progress', 'track', 'LM', 'Check', 'check_lm', 'load_lm']
 
 # %% ../nbs/00_models.ipynb #6526c3a4
 import inspect
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -65,6 +66,11 @@ class LM:
         return self.model.get_input_embeddings().weight.device
 
     @cached_property
+    def lock(self) -> threading.RLock:
+        "Held while the model computes: hooks of one thread must not hear another's pass."
+        return threading.RLock()
+
+    @cached_property
     def rope(self) -> Rope:
         "Where its positions depend on how long a row is: rows of unlike `rope(n_tokens)` must not be read together."
         return find_rope(self.model.config)
@@ -91,6 +97,9 @@ class LM:
     @contextmanager
     def reading(self):
         "Inference, without dropout; the model is left in the mode it was found in."
+        with self.lock: yield from self._read()
+
+    def _read(self):
         was, threads = self.model.training, torch.get_num_threads()
         self.model.eval()
         # a small model's steps are too short to be shared: on a busy machine its threads would mostly wait for each other

@@ -13,6 +13,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from fastcore.basics import patch
@@ -22,8 +23,10 @@ from .activations import extract, open_acts
 from .answers import answer
 from .judges import judge
 from .marks import mark as mark_answer
+from .marks import marks_of
 from .maps import probe_map
 from .models import LM, Progress, known_revision, load_lm
+from .patches import moved, read_again
 from .positions import positions as find_positions
 from .published import published
 from .published import reproduce as beside_published
@@ -180,10 +183,14 @@ def _told(study:Study, ans:pd.DataFrame, progress) -> pd.DataFrame:
     return out
 
 def _told_again(study:Study, was:pd.DataFrame, progress) -> pd.DataFrame:
-    "The answers after new marks by hand; what was computed from the old ones goes first, so that nothing old stays behind."
-    now, spans = _told(study, was, progress), ["span_start", "span_stop"]
+    "The answers after new marks by hand; maps of the old ones go first, so that nothing old stays behind."
+    hand, by_hand = study.path/"hand.jsonl", (was[["judged_by", "span_method"]] == "hand").any(axis=1)
+    touched = by_hand | np.array([bool(m) for m in marks_of(hand, was)])
+    now = [_told(study, was[touched], progress)] if touched.any() else []
+    now = pd.concat([*now, was[~touched]]).loc[was.index, was.columns].astype(was.dtypes)
+    now.attrs = was.attrs | {"hand": _file_hash(hand)}
     shutil.rmtree(study.path/"map.zarr", ignore_errors=True)
-    if not now[spans].equals(was[spans]): shutil.rmtree(study.path/"activations.zarr", ignore_errors=True)
+    if not (study.path/"positions.parquet").exists(): _save_table(find_positions(was), study.path/"positions.parquet")
     _save_table(now, study.path/"answers.parquet")
     return now
 
@@ -211,7 +218,8 @@ def mark(self:Study,
          **what # of `mark`: correct=, span=, note=
         ) -> None:
     "Mark an answer by hand, in the folder's `hand.jsonl`: it wins over judge and span, today and in every later run."
-    mark_answer(self.path/"hand.jsonl", self.answers(), example, **what)
+    there = self.path/"answers.parquet"  # marks are about the answers' texts: no need to judge them first
+    mark_answer(self.path/"hand.jsonl", _load_table(there) if there.exists() else self.answers(), example, **what)
 
 @patch
 def positions(self:Study) -> pd.DataFrame: # long table: example, position, start, stop, pool
@@ -228,9 +236,11 @@ def acts(self:Study,
     site, ans = site or self.site, self.answers(progress)
     path = self.path/"activations.zarr"/_slug(site)
     show = self.progress if progress is None else progress
-    pos = find_positions(ans)
-    if self._lm is None and path.exists() and (found := _opened(path, ans, pos, self.layers)) is not None: return found
-    return extract(self.lm, ans, pos, site=site, layers=self.layers, path=path, progress=show)
+    now, first = find_positions(ans), self.path/"positions.parquet"  # where they fell before the first mark by hand
+    pos = _load_table(first) if first.exists() else now
+    found = _opened(path, ans, pos, self.layers) if self._lm is None and path.exists() else None
+    if found is None: found = extract(self.lm, ans, pos, site=site, layers=self.layers, path=path, progress=show)
+    return read_again(self.lm, found, ans, pos, now, show) if moved(pos, now) else found
 
 # %% ../nbs/40_study.ipynb #e79a6e49
 @patch

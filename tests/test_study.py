@@ -8,6 +8,7 @@ import pytest
 from worlds import tiny_model, tiny_tokenizer
 
 import probe_nb.study as S
+from probe_nb import patches
 from probe_nb.activations import extract
 from probe_nb.answers import answer
 from probe_nb.judges import judge
@@ -217,3 +218,33 @@ def test_reproduce_knows_which_figure_is_about_its_questions(tmp_path):
     study.card["questions"] = "mnli"  # as if it had asked them
     study._questions = None
     assert study.reproduce().attrs["title"] == "ours less Figure 6e"
+
+
+def test_a_moved_span_is_read_again_alone(tmp_path, monkeypatch):
+    "A mark by hand changes its own rows, nothing else is judged or read, and the whole is what it would be from the beginning."
+    study = Study(tmp_path / "s", lm="demo", questions="demo", n=60, progress=False)
+    before, was = study.acts().load(), study.answers()
+    rows = was[was["span_start"].notna() & was["correct"].notna()]
+    long = rows[rows["answer"].str.split().str.len() > 3].iloc[0]
+    study.mark(long["example"], span=(0, len(long["answer"].split()[0])))
+    study.mark(rows.iloc[-1]["example"], correct=not rows.iloc[-1]["correct"])
+    now, read = study.answers(), []
+    assert now["example"].equals(was["example"]) and now.dtypes.equals(was.dtypes) and list(now) == list(was)
+    assert now.loc[now["example"] == long["example"], "span_start"].item() == 0
+    untouched = ~now["example"].isin([long["example"], rows.iloc[-1]["example"]])
+    pd.testing.assert_frame_equal(now[untouched], was[untouched])
+    true_extract = patches.extract
+    monkeypatch.setattr(patches, "extract", lambda lm, a, *b, **kw: read.extend(a["example"]) or true_extract(lm, a, *b, **kw))
+    after = study.acts()
+    assert read == [long["example"]]
+    whole = true_extract(study.lm, now, positions(now), site=study.site, progress=False)
+    np.testing.assert_allclose(after.values, whole.values, atol=1e-5)
+    one = dict(example=long["example"])
+    assert not np.array_equal(after.sel(one).values, before.sel(one).values, equal_nan=True)
+    again = Study(tmp_path / "s", progress=False)
+    np.testing.assert_allclose(again.acts().isel(layer=[3, 0], position=slice(2, 9)).values,
+                               whole.isel(layer=[3, 0], position=slice(2, 9)).values, atol=1e-5)
+    assert again.map(permutations=0)["n"].max() < len(now)
+    study.mark(long["example"], span=(long["answer"].index(long["exact_answer"]), long["answer"].index(long["exact_answer"])
+                                      + len(long["exact_answer"])))
+    np.testing.assert_allclose(Study(tmp_path / "s", progress=False).acts().values, before.values, atol=1e-5)
