@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from .draws import KEPT, Chooser
 from .limits import halved, most_tokens
 from .models import LM, Progress, track
 
@@ -165,42 +166,6 @@ def _row_batches(lm, prompts:list[list[int]], more:int, n_rows:int, token_budget
         out += [rows[j:j + k] for j in range(0, len(rows), k)]
     return out
 
-# %% ../nbs/02_answers.ipynb #2844a2e5
-class _Chooser(LogitsProcessor):
-    "Keeps the log-probability of each chosen token; draws from each row's own generator when sampling."
-    def __init__(self, seeds, temperature, top_p, top_k):
-        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
-        self.rngs = [None if s is None else np.random.Generator(np.random.Philox(key=s)) for s in seeds]
-        self.last, self.logprobs = None, []
-    def keep(self, ids):
-        "The log-probability of the tokens chosen last, now that they are known."
-        if self.last is not None: self.logprobs.append(self.last.gather(1, ids[:, -1:]).squeeze(1).cpu())
-    def __call__(self, input_ids, scores):
-        self.keep(input_ids)
-        self.last = scores.float().log_softmax(-1)
-        drawn = [i for i, r in enumerate(self.rngs) if r is not None]
-        if not drawn: return scores
-        u = torch.tensor([self.rngs[i].random() for i in drawn], device=scores.device)
-        chosen = _draw(_warp(self.last[drawn]/self.temperature, self.top_p, self.top_k), u)
-        out = scores.clone()  # a drawn row is left no choice but its token
-        out[drawn] = torch.full_like(scores[drawn], -torch.inf).scatter(1, chosen[:, None], 0.)
-        return out
-
-# %% ../nbs/02_answers.ipynb #74c4cabd
-def _warp(logits, top_p:float, top_k:int|None): # logits [row, token]
-    "Forbid all but the `top_k` tokens, and all but the smallest set whose probability reaches `top_p`."
-    if top_k: logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[1])).values[:, -1:], -torch.inf)
-    if top_p >= 1: return logits
-    p, order = logits.softmax(-1).sort(descending=True)
-    drop = (p.cumsum(-1) - p >= top_p).scatter(1, order, p.cumsum(-1) - p >= top_p)
-    return logits.masked_fill(drop, -torch.inf)
-
-# %% ../nbs/02_answers.ipynb #62e83953
-def _draw(logits, u): # [row, token], [row] uniform in [0, 1) → [row], a token each
-    "The token at which the cumulated probabilities pass `u`."
-    cdf = logits.softmax(-1).cumsum(-1)
-    return torch.searchsorted(cdf, u.to(cdf.dtype)[:, None]*cdf[:, -1:], right=True).squeeze(1).clamp(max=cdf.shape[1] - 1)
-
 # %% ../nbs/02_answers.ipynb #62a9baa6
 def _left_pad(rows:list[list[int]], pad:int, device):
     "Ids and mask [row, token], padded on the left."
@@ -228,10 +193,10 @@ def _read_once(model, prompts, ids, mask) -> dict:
 
 # %% ../nbs/02_answers.ipynb #0603fcaa
 def _generate(lm, prompts, seeds, ends, stops, share, max_new_tokens, temperature, top_p, top_k) -> list[tuple[list, list]]:
-    "Answer ids and their log-probabilities for one batch of prompts; a row whose seed is None is greedy."
+    "Answer ids and what is kept of each (see `KEPT`) for one batch of prompts; a row whose seed is None is greedy."
     pad = lm.tokenizer.pad_token_id
     ids, mask = _left_pad(prompts, pad if pad is not None else ends[0] if ends else 0, lm.device)
-    choose, stopped = _Chooser(seeds, temperature, top_p, top_k), _Stopped(lm.tokenizer, stops, ids.shape[1], len(prompts))
+    choose, stopped = Chooser(seeds, temperature, top_p, top_k), _Stopped(lm.tokenizer, stops, ids.shape[1], len(prompts))
     with lm.reading() as model:
         cache = _read_once(model, prompts, ids, mask) if share else {}
         out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, **cache,
@@ -240,9 +205,9 @@ def _generate(lm, prompts, seeds, ends, stops, share, max_new_tokens, temperatur
                              logits_processor=LogitsProcessorList([choose]),
                              stopping_criteria=StoppingCriteriaList([stopped] if stops else []))
     choose.keep(out)
-    rows, logprobs = out[:, ids.shape[1]:].tolist(), torch.stack(choose.logprobs, 1).tolist()
+    rows, kept = out[:, ids.shape[1]:].tolist(), torch.stack(choose.kept, 2)  # [what, row, token]
     n = [min([k + 1 for k, i in enumerate(r) if i in ends][:1] + [at or len(r)]) for r, at in zip(rows, stopped.at)]
-    return [(r[:k], lp[:k]) for r, lp, k in zip(rows, logprobs, n)]
+    return [(r[:k], kept[:, i, :k].tolist()) for i, (r, k) in enumerate(zip(rows, n))]
 
 # %% ../nbs/02_answers.ipynb #cb6d7214
 def _shares(lm, prompt, ends) -> bool:
@@ -304,16 +269,18 @@ def _open_parts(folder:Path, card:dict) -> dict:
     try:
         was = dict(json.loads(at.read_text(encoding="utf-8")))
         for at in sorted(folder.glob(f"{_hash(card)}-*.parquet")):
-            rows = pd.read_parquet(at)[["row", "ids", "logprobs"]].values.tolist()
-            said |= {row: (ids.tolist(), logprobs.tolist()) for row, ids, logprobs in rows}
+            rows = pd.read_parquet(at)[["row", "ids", *KEPT]].values.tolist()
+            said |= {row: (ids.tolist(), [v.tolist() for v in kept]) for row, ids, *kept in rows}
     except Exception as e: raise ValueError(f"{at} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None
     for k in [k for k in card if was.get(k) != card[k]]: raise ValueError(
         f"{folder} holds answers with {k}={was.get(k)!r}, not {card[k]!r}: use another folder, or delete that one")
     return said
 
 # %% ../nbs/02_answers.ipynb #afabafa8
-def _say(lm, prompts, names, settings, token_budget, path, progress) -> list[tuple[list[int], list[float]]]:
-    "Answer ids and their log-probabilities: of each prompt the greedy answer and its samples."
+def _columns(kept:list[list]) -> dict: return dict(zip(KEPT, map(list, zip(*kept))))
+
+def _say(lm, prompts, names, settings, token_budget, path, progress) -> list[tuple[list[int], list[list[float]]]]:
+    "Answer ids and what is kept of each token: of each prompt the greedy answer and its samples."
     n_rows, ends = settings["n_samples"] + 1, _end_ids(lm, settings["stop"])
     seeds = [_seed(settings["seed"], name, s) for name in names for s in range(n_rows)]
     card = dict(model=lm.revision or lm.name, **settings, questions=_hash([names, prompts]))
@@ -327,7 +294,7 @@ def _say(lm, prompts, names, settings, token_budget, path, progress) -> list[tup
     def ask(batch): said.update(zip(batch, _generate(lm, [prompts[r//n_rows] for r in batch], [seeds[r] for r in batch], *how)))
     for b in track([b for b in plan if b], desc="answering", progress=progress):
         halved(ask, b)
-        part = pd.DataFrame(dict(row=b, ids=[said[r][0] for r in b], logprobs=[said[r][1] for r in b]))
+        part = pd.DataFrame(dict(row=b, ids=[said[r][0] for r in b])).assign(**_columns([said[r][1] for r in b]))
         if folder: _write(folder/f"{_hash(card)}-{b[0]:07d}.parquet", part.to_parquet)
     return [said[r] for r in range(len(seeds))]
 
@@ -344,13 +311,13 @@ def _table(lm, qs, prompts, said, n_rows, settings) -> pd.DataFrame:
     ans.insert(0, "example", np.arange(len(ans)))
     ans.insert(2, "sample", np.tile(np.arange(n_rows), len(qs)))
     new = dict(answer=[_before(t, settings["stop"]).strip() for t in texts], answer_ids=[a for a, _ in said],
-               prompt_ids=[p for p in prompts for _ in range(n_rows)], token_logprobs=[lp for _, lp in said])
-    for c in ("answer", "prompt_ids", "answer_ids", "token_logprobs"): ans[c] = pd.Series(new[c], dtype=object)
+               prompt_ids=[p for p in prompts for _ in range(n_rows)], **_columns([kept for _, kept in said]))
+    for c in ("answer", "prompt_ids", *sorted(set(new) - {"answer", "prompt_ids"})): ans[c] = pd.Series(new[c], dtype=object)
     ans.attrs = dict(model=lm.name, revision=lm.revision, **settings)
     return ans
 
 # %% ../nbs/02_answers.ipynb #0657cb3d
-_OWN = re.compile("example|sample|answer|prompt_ids|answer_ids|token_logprobs|correct.*|outcome|judge.*|span_.*|exact_answer")
+_OWN = re.compile(f"{'|'.join(KEPT)}|example|sample|answer|prompt_ids|answer_ids|correct.*|outcome|judge.*|span_.*|exact_answer")
 
 # %% ../nbs/02_answers.ipynb #8696d434
 def _check_lengths(lm:LM, qs:pd.DataFrame, prompts, more):
@@ -405,7 +372,7 @@ def _read_given(lm, qs, prompts, texts, chat, token_budget, progress):
     ids = lm.tokenizer([("" if chat else " ") + t.strip() for t in texts], add_special_tokens=False)["input_ids"]
     ids = [list(i) + [e for e in (lm.tokenizer.eos_token_id,) if e is not None] for i in ids]
     _check_lengths(lm, qs, prompts, [len(i) for i in ids])
-    return list(zip(ids, token_logprobs(lm, prompts, ids, token_budget, progress)))
+    return [(i, [lp]) for i, lp in zip(ids, token_logprobs(lm, prompts, ids, token_budget, progress))]
 
 # %% ../nbs/02_answers.ipynb #d3a93b44
 def check_model(lm:LM, # the model that is asked to go on

@@ -14,9 +14,11 @@ from worlds import ROPES, livened, tiny_model, tiny_tokenizer
 
 from probe_nb import answers
 from probe_nb.answers import _end_ids, _generate, _shares, answer, batches, encode_prompts, token_logprobs
+from probe_nb.draws import draw, warp
 from probe_nb.limits import Rope, halved
 from probe_nb.models import load_lm
 from probe_nb.questions import check_questions
+from probe_nb.truth import reread
 
 ASKED = ["Who?", "Where was Alda Brenn born, and why there of all places?", "Is it {question}?", "Paris", "What is 7 + 5?"]
 QS = check_questions(pd.DataFrame(dict(id=list("abcde"), question=ASKED, gold="x")))
@@ -81,15 +83,15 @@ def test_a_seed_is_a_sample_whatever_the_batch(lm):
 def test_draws_follow_the_probabilities():
     p = torch.tensor([[.6, .3, .1, 0.]])
     u = (torch.arange(1000) + .5)/1000
-    got = torch.bincount(answers._draw(p.log().expand(1000, 4), u), minlength=4)/1000
+    got = torch.bincount(draw(p.log().expand(1000, 4), u), minlength=4)/1000
     torch.testing.assert_close(got, p[0], atol=2e-3, rtol=0)
 
 
 def test_top_k_and_top_p():
     logits = torch.tensor([[.4, .3, .2, .1]]).log()
-    assert answers._warp(logits, 1., 2).isfinite().tolist() == [[True, True, False, False]]
-    assert answers._warp(logits, .7, None).isfinite().sum() == 2 and answers._warp(logits, .71, None).isfinite().sum() == 3
-    assert answers._warp(logits, 1e-9, None).isfinite().tolist() == [[True, False, False, False]]
+    assert warp(logits, 1., 2).isfinite().tolist() == [[True, True, False, False]]
+    assert warp(logits, .7, None).isfinite().sum() == 2 and warp(logits, .71, None).isfinite().sum() == 3
+    assert warp(logits, 1e-9, None).isfinite().tolist() == [[True, False, False, False]]
 
 
 def test_exactly_one_bos():
@@ -537,3 +539,14 @@ def test_settings_are_written_down(lm):
     other = tiny_tokenizer(chat=True)
     other.chat_template += " "
     assert answer(load_lm(lm.model, other), QS, max_new_tokens=1, progress=False).attrs["template"] != ans.attrs["template"]
+
+
+def test_what_is_kept_of_a_token_is_what_reading_the_answer_gives(lm):
+    "Log-probability, score and entropy of each token, of greedy answers and samples."
+    ans = answer(lm, QS, n_samples=2, max_new_tokens=8, progress=False)
+    read = reread(lm, ans.drop(columns=["token_logits", "token_entropies"]), progress=False)
+    for kept in ("token_logits", "token_entropies"):
+        assert ans[kept].str.len().equals(ans["answer_ids"].str.len())
+        for a, b in zip(ans[kept], read[kept]): np.testing.assert_allclose(a, b, atol=1e-4)
+    given = answer(lm, QS, given=["Paris."]*len(QS), progress=False)
+    assert "token_logprobs" in given and "token_logits" not in given  # nothing is made up

@@ -16,7 +16,8 @@ def cube(n, seed, example):
                         attrs=dict(site="resid"))
 
 
-axis = st.one_of(st.none(), st.integers(0, 2), st.lists(st.integers(0, 2), min_size=1, max_size=4), st.slices(3).filter(lambda s: (s.step or 1) > 0))  # xarray itself stumbles over some others
+slices = st.slices(3).filter(lambda s: (s.step or 1) > 0)  # xarray itself stumbles over some that go backwards
+axis = st.one_of(st.none(), st.integers(0, 2), st.lists(st.integers(0, 2), min_size=1, max_size=4), slices)
 
 
 @given(st.lists(st.integers(0, 7), unique=True, max_size=8), axis, axis, axis)
