@@ -16,6 +16,7 @@ from importlib.resources import files
 import altair as alt
 import anywidget
 import ipywidgets as W
+import numpy as np
 import traitlets as T
 import xarray as xr
 
@@ -79,6 +80,9 @@ def _facts(pmap: xr.Dataset, layer: int, position: str) -> dict[str, str]:
     if "auc_low" in at: said[f"{100 * pmap.attrs.get('ci', .95):g} % interval"] = f"{at['auc_low']:.3f} to {at['auc_high']:.3f}"
     if "n" in at: said["answers"] = f"{int(at['n'] - at['n_wrong'])} right, {int(at['n_wrong'])} wrong"
     if "accuracy" in at: said["accuracy"] = f"{at['accuracy']:.3f} (majority: {at['majority']:.3f})"
+    if "above_null" in at:
+        p = f", p = {at['p_value']:.2g}" if at.get("p_value", np.nan) == at.get("p_value") else ""
+        said["chance"] = ("cleared, over all cells" if at["above_null"] else "within its reach") + p
     return said
 
 # %% ../nbs/23_live.ipynb #b4f4c709
@@ -86,9 +90,10 @@ def card(
     pmap: xr.Dataset, # a map [layer, position]
     layer: int, # the cell's layer
     position: str, # and its position
+    more: dict[str, str]|None=None, # further numbers, by name, as text
 ) -> str: # HTML
     "A cell's numbers, with names and meanings, escaped"
-    told = [(html.escape(k), html.escape(v)) for k, v in _facts(pmap, layer, position).items()]
+    told = [(html.escape(k), html.escape(v)) for k, v in (_facts(pmap, layer, position) | (more or {})).items()]
     rows = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in told)
     return f"<h4>Layer {layer} · {html.escape(position)}</h4><p>{html.escape(meaning(position))}</p><table>{rows}</table>"
 
@@ -209,8 +214,17 @@ def choice(
 
 # %% ../nbs/23_live.ipynb #e0fd9503
 class Keys(anywidget.AnyWidget):
-    "Nothing to see; keys pressed in the box around it do not reach JupyterLab's shortcuts"
-    _esm = (files("probe_nb")/"keys.js").read_text()
+    "Nothing to see; keys pressed in the box around it do not reach JupyterLab's shortcuts, and arrows walk over its maps"
+    _esm = (files("probe_nb")/"keys.js").read_text(encoding="utf-8")
+
+    def __init__(self,
+        walked: Callable|None=None, # walked(map, down, across): an arrow was pressed on the map of this number
+    ):
+        super().__init__()
+        steps = dict(ArrowUp=(-1, 0), ArrowDown=(1, 0), ArrowLeft=(0, -1), ArrowRight=(0, 1))
+        def heard(_, message, __):
+            if walked and message.get("key") in steps: walked(int(message.get("map", 0)), *steps[message["key"]])
+        self.on_msg(heard)
 
 # %% ../nbs/23_live.ipynb #95f5ba03
 def sentence(
