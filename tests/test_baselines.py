@@ -8,7 +8,7 @@ from worlds import tiny_model, tiny_tokenizer
 from probe_nb.activations import extract
 from probe_nb.answers import answer
 from probe_nb.baselines import baselines, learnt_scores, token_scores
-from probe_nb.detection import best_scores, error_detection, paired_auc
+from probe_nb.detection import best_scores, detection_chart, error_detection, paired_auc
 from probe_nb.judges import judge
 from probe_nb.models import load_lm
 from probe_nb.positions import positions
@@ -267,3 +267,22 @@ def test_own_scores_are_checked(ans, acts):
     for bad, what in ((pd.DataFrame(dict(example=[1])), "method"),
                       (pd.DataFrame(dict(example=[1, 1], method="m", score=[0., 1.])), "twice")):
         with pytest.raises((KeyError, ValueError), match=what): error_detection(acts, ans, bad, progress=False)
+
+
+def test_the_chart_shows_all_probes_and_the_best_of_the_rest():
+    "Each number as it is, each score once, also where an AUC lies far below one half; what cannot be drawn is said."
+    rows = [("probe, best cell", "probe", .9), ("probe at -1", "probe", .4), ("probas_min", "output", .6),
+            ("logits_max", "output", .02), ("place", "learnt", .7), ("none", "samples", np.nan)]
+    table = pd.DataFrame(rows, columns=["method", "kind", "auc"]).assign(published=[.8, np.nan, .5, np.nan, np.nan, np.nan])
+    table = table.assign(auc_low=table["auc"] - .01, auc_high=table["auc"] + .01)
+    two = detection_chart(table, most=2).data
+    assert two["method"].tolist() == ["probe, best cell", "probe at -1", "place", "probas_min"]
+    assert two["auc"].tolist() == [.9, .4, .7, .6]
+    every = detection_chart(table, most=0)
+    assert len(every.data) == 5 and every.data["published"].dropna().tolist() == [.8, .5]
+    spec = every.to_dict()
+    scale = spec["layer"][1]["encoding"]["x"]["scale"]["domain"]
+    assert scale[0] <= .01 and scale[1] == 1 and len(spec["layer"]) == 4
+    assert len(detection_chart(table[["method", "kind", "auc"]]).to_dict()["layer"]) == 2
+    with pytest.raises(ValueError, match="lacks kind"): detection_chart(table.drop(columns="kind"))
+    with pytest.raises(ValueError, match="no rows"): detection_chart(table[:0])
