@@ -193,9 +193,8 @@ def _draw(self: Explorer):
     else: self._tell()
     picture = heatmap(shown, self._drawn(), width=min(28 * shown.sizes["position"], 460))
     self._map.put(shown, picture)
-    lacks = f"This map has no {_METRICS[self.metric]} yet: Run makes it."
-    if self.metric not in self.pmap: self.status = lacks
-    elif self.status == lacks or "has no" in self.status: self.status = summary(self.pmap)
+    if self.metric not in self.pmap: self.status = f"This map has no {_METRICS[self.metric]} yet: Run makes it."
+    elif self.status.startswith("This map has no"): self.status = summary(self.pmap)
 
 @patch
 @guarded
@@ -218,7 +217,7 @@ def _draw_detail(self: Explorer):
     if waits: self._scoring.ask(self.cell)
 
 @patch
-def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans: pd.DataFrame, options: dict) -> Scoring:
+def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) -> Scoring:
     "What stands behind the cells of a map"
     made = {k: pmap.attrs[k] for k in ("seed", "folds") if k in pmap.attrs and (k == "seed" or pmap.attrs[k] > 1)}
     def read():
