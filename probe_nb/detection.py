@@ -209,11 +209,12 @@ def detection_chart(
     table: pd.DataFrame, # what `error_detection` returned: method, kind, auc; auc_low, auc_high, published where known
     *,
     most: int = 10, # of the scores that are no probes, the best so many; 0: all
+    title: str = "telling wrong answers from correct ones", # above the picture
     width: int = 300, # in pixels
     theme: str | None = None, # "light", "dark"; None: as the notebook is
 ) -> Picture: # an Altair chart
     "The AUC of each score with its interval; a grey tick is the paper's number, where it stands beside it."
     df = _shown(table, most)
-    told = f"{df['method'][0]} {df['auc'][0]:.2f}, among {len(df)} scores"
-    return Picture(data=df.assign(half=.5), layer=_dots(df), width=width, height=18 * len(df),
-                   title=_heading("telling wrong answers from correct ones"), description=told).themed(theme)
+    told = f"{title}: {df['method'][0]} {df['auc'][0]:.2f}, among {len(df)} scores"
+    size = dict(width=width, height=18 * len(df))
+    return Picture(data=df.assign(half=.5), layer=_dots(df), title=_heading(title), description=told, **size).themed(theme)

@@ -86,7 +86,8 @@ def type_probes(
         try: s = best_scores(acts, asked, positions=positions, folds=folds, seed=seed, C=C, progress=progress)
         except ValueError as e:
             if not str(e).startswith("no position can be probed"): raise
-            out.append(row | dict(n=int(asked["correct"].notna().sum()), n_of_kind=int(asked["correct"].sum()), reason=str(e)))
+            row |= dict(n=int(asked["correct"].notna().sum()), n_of_kind=int(asked["correct"].sum()))
+            out.append(row | dict(reason=str(e).replace(" wrong:", " not of this kind:")))  # there a label of correctness
             continue
         found = auc_interval(s["score"], s["correct"], s["group"], s["fold"], ci, np.array(s.attrs["taught"]), s.attrs["doubt"])
         cell = s.groupby(["layer", "position"]).size().idxmax()  # the one most folds chose, each without its own rows
