@@ -91,7 +91,8 @@ def cell_picture(
     "What is seen of a cell: its curve, its scores, how they come true, its layer and its token among the others"
     at = dict(layers=dict(position=position), tokens=dict(layer=layer)).get(tab)
     if at is not None:
-        here = alt.Chart().mark_rule(color="#e6750d", strokeWidth=2).encode(x=alt.datum(layer if tab == "layers" else position))
-        return profile(pmap, **at, **size) + here
+        drawn = profile(pmap, **at, **size)
+        here = alt.Chart().mark_rule(color="#e6750d", strokeWidth=2).encode(drawn.layer[0].encoding.x)
+        return drawn + here.transform_filter(alt.datum.at == (layer if tab == "layers" else position))
     if scores is None: return None
     return dict(ROC=roc_chart, scores=score_histogram, calibration=calibration_chart)[tab](scores, **size)

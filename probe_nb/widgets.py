@@ -148,7 +148,7 @@ def _lights(self: Explorer):
     for name, place in self._lines.items():
         place.value, place.layout.display = html.escape(getattr(self, name)), "" if getattr(self, name) else "none"
     self._run.disabled, self._stop.disabled = self.busy, not self.busy
-    self._bar.layout.visibility = "visible" if self.busy else "hidden"
+    self._bar.layout.display = "" if self.busy else "none"
 
 # %% ../nbs/45_widgets.ipynb #b4f4c709
 @patch
