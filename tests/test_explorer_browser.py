@@ -74,6 +74,9 @@ def kernel(lab, code):
         return told.status === 'ok' ? told.data['text/plain'] : told.evalue }}""")
 
 
+def eval_cell(lab): return int(kernel(lab, "explorer.cell[0]"))
+
+
 CLICKS = """async ([cells, card]) => {
     const took = [];
     for (const cell of cells) {
@@ -100,7 +103,7 @@ def test_explorer(lab, tmp_path):
     lab.page.wait_for_selector(OUTLINE, timeout=60_000)
     best = kernel(lab, "(pmap.best_layer, pmap.best_position)")
     assert kernel(lab, "explorer.cell") == best, "first sight is the best cell"
-    lab.page.locator(".probe-nb").scroll_into_view_if_needed()
+    lab.page.locator(".probe-nb-alive").scroll_into_view_if_needed()
     lab.wait_for_text("ROC over all folds", ".probe-nb svg text")
     picture(lab, "explorer_light")
 
@@ -120,14 +123,26 @@ def test_explorer(lab, tmp_path):
     lab.wait_for_text("Layer 5 · first_answer", CARD)
     lab.page.wait_for_selector(f"{OUTLINE}[aria-label='Token: first_answer; Layer: 5']")
 
-    lab.page.locator(".probe-nb").get_by_role("button", name="layers", exact=True).click()
+    lab.page.locator(".probe-nb-alive").get_by_role("button", name="layers", exact=True).click()
     lab.wait_for_text("first_answer", ".probe-nb-cell svg text")
     picture(lab, "explorer_layers")
     lab.page.locator(".probe-nb-chips").get_by_text("last_q", exact=True).click()  # a position is switched off
     lab.page.wait_for_selector(at(3, "last_q"), state="detached")
+    lab.page.get_by_placeholder("search questions").fill("larger")  # answers: searched, and one picked by keys
+    lab.wait_for_text("of 240 answers", ".probe-nb-answers .probe-nb-status")
+    found = "[...document.querySelectorAll('.probe-nb-table td.question')].every(t => /larger/i.test(t.textContent))"
+    lab.page.wait_for_function(found)
+    lab.page.locator(".probe-nb-table tr[tabindex='0']").focus()
+    lab.page.keyboard.press("ArrowDown")
+    lab.page.wait_for_selector(".probe-nb-editor .token", timeout=60_000)
+    assert kernel(lab, "explorer.picked.editor.example == explorer.example > -1") == "True"
+    lab.page.locator(".probe-nb-map").focus()  # and the map walked over
+    before = eval_cell(lab)
+    lab.page.keyboard.press("ArrowUp")
+    lab.wait_for_text(f"Layer {before - 1} ·", CARD)
     lab.page.get_by_label("questions").fill("no/such.csv")
     lab.page.get_by_label("questions").press("Tab")
-    lab.page.locator(".probe-nb").get_by_role("button", name="Run").click()
+    lab.page.locator(".probe-nb-alive").get_by_role("button", name="Run").click()
     lab.wait_for_text("no/such.csv", ".probe-nb-error")
     assert lab.page.locator(at(3, "exact_answer_last")).count() == 1, "an error loses nothing"
     picture(lab, "explorer_error")
@@ -139,7 +154,7 @@ def test_explorer(lab, tmp_path):
     assert all(min(map(float, re.findall(r"[\d.]+", ink)[:3])) > 150 for ink in inks), f"light ink on a dark page: {set(inks)}"
     picture(lab, "explorer_dark")
     lab.page.set_viewport_size({"width": 900, "height": 1400})
-    lab.page.locator(".probe-nb").scroll_into_view_if_needed()
+    lab.page.locator(".probe-nb-alive").scroll_into_view_if_needed()
     columns = [lab.page.locator(f".probe-nb-{name}").bounding_box() for name in ("side", "map", "cell")]
     assert columns[0]["y"] < columns[1]["y"] < columns[2]["y"], "in a narrow window they stand one below the other"
     chart, frame = lab.page.locator(".probe-nb-map svg").bounding_box(), columns[1]
@@ -150,7 +165,8 @@ def test_explorer(lab, tmp_path):
     lab.page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)
     stored = saved(lab)
-    assert "widgets" not in stored["metadata"] and stored["cells"][0]["outputs"][0]["data"]["image/png"].startswith("iVBOR")
+    assert "widgets" not in stored["metadata"]
+    assert "image/png;base64,iVBOR" in "".join(stored["cells"][0]["outputs"][0]["data"]["text/html"])
 
     lab.js("(app, w) => w.sessionContext.session.kernel.restart()")  # the same again in a new kernel, under the same name
     lab.js("async (app, w) => { await w.sessionContext.session.kernel.info }")
@@ -180,11 +196,11 @@ def test_first_sight_without_a_map_and_hostile_names(lab, tmp_path):
     lab.wait_for_text("The map is being made", ".probe-nb-skeleton", 60)
     lab.wait_for_text("answering 0 of 3", ".probe-nb-status")
     picture(lab, "explorer_waiting")
-    lab.page.locator(".probe-nb").get_by_role("button", name="Stop").click()
+    lab.page.locator(".probe-nb-alive").get_by_role("button", name="Stop").click()
     lab.wait_for_text("stopping", ".probe-nb-status")
     kernel(lab, "gate.set()")
     lab.wait_for_text("Stopped", ".probe-nb-status")
-    lab.page.locator(".probe-nb").get_by_role("button", name="Run").click()
+    lab.page.locator(".probe-nb-alive").get_by_role("button", name="Run").click()
     lab.page.wait_for_selector(OUTLINE, timeout=60_000)
     lab.page.locator(at(2, "<img src=x onerror=alert(1)>")).click()
     lab.wait_for_text("Layer 2 · <img src=x onerror=alert(1)>", CARD)

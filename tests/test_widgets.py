@@ -38,17 +38,18 @@ PMAP = probe_map(ACTS, ANS, progress=False)
 class FakeStudy:
     "What the explorer asks of a study; `wait` is a gate in the middle of the work"
     def __init__(self, lm="demo", questions="demo", site="mlp_in", wait=None, fail=None, pmap=PMAP):
-        self.lm_name, self.questions_name, self.site, self.path = lm, questions, site, Path("runs") / lm
+        self.lm_name, self.questions_name, self.site, self.path = lm, questions, site, Path("no_such_folder") / lm
         self.gate, self.fail, self.pmap, self.made = wait, fail, pmap, []
 
-    def map(self, progress=None):
+    def map(self, site=None, progress=None, **asked):
+        self.asked = asked
         for _ in progress(range(3), desc="answering"):
             if self.gate: self.gate.wait(10)
         if self.fail: raise self.fail
         return self.pmap
 
     def acts(self, progress=None): return ACTS
-    def answers(self): return ANS
+    def answers(self, progress=None): return ANS
 
     def variant(self, **other):
         if "gone" in other.values(): raise FileNotFoundError(f"no model 'gone' {HOSTILE}:\n give a folder or a hub id")
@@ -65,34 +66,35 @@ def click(explorer, layer, position):
     shown = explorer.shown()
     number = shown.indexes["layer"].get_loc(layer) * shown.sizes["position"] + shown.indexes["position"].get_loc(position)
     value = {"cell": [number], "vlPoint": {"or": [{"cell": number}]}}
-    explorer._map._vl_selections = {"click": {"value": value, "store": [{"values": [number]}]}}
+    explorer._map.chart._vl_selections = {"click": {"value": value, "store": [{"values": [number]}]}}
     return explorer.wait(30)
 
 
-def outlined(explorer): return explorer._map._params["picked"]
+def outlined(explorer): return explorer._map.chart._params["picked"]
 
 
 # First sight
 
 def test_first_sight_is_the_best_cell(explorer):
     assert explorer.cell == (PMAP.best_layer, PMAP.best_position) and explorer.cell[1] == "exact_answer_last"
-    assert outlined(explorer) == explorer.cell[0] * 4 + 1 == explorer._map.chart.to_dict()["params"][-1]["value"]
-    assert f"{PMAP.auc.sel(layer=explorer.cell[0], position=explorer.cell[1]).item():.3f}" in explorer._card.value
-    assert explorer._words.layout.display == "none" and not explorer.busy and explorer.error == ""
+    assert outlined(explorer) == explorer.cell[0] * 4 + 1 == explorer._map.chart.chart.to_dict()["params"][-1]["value"]
+    assert f"{PMAP.auc.sel(layer=explorer.cell[0], position=explorer.cell[1]).item():.3f}" in explorer._told.card.value
+    assert explorer._map.words.layout.display == "none" and not explorer.busy and explorer.error == ""
     assert "60 judged answers" in explorer.status and f"{PMAP.best_auc:.3f}" in explorer.status
-    assert "ROC" in explorer._detail.chart.to_dict()["title"]["text"] and explorer._detail.layout.visibility == "visible"
+    assert "ROC" in explorer._told.detail.chart.to_dict()["title"]["text"]
+    assert explorer._told.detail.layout.visibility == "visible"
 
 
 def test_without_a_map_there_are_words_until_it_comes():
     gate = threading.Event()
     explorer = Explorer(FakeStudy(wait=gate))
-    assert explorer.busy and "being made" in explorer._words.value and explorer._words.layout.display != "none"
+    assert explorer.busy and "being made" in explorer._map.words.value and explorer._map.words.layout.display != "none"
     assert explorer._stop.disabled is False and explorer._run.disabled is True
-    assert "image/png" not in explorer._repr_mimebundle_()[0] and explorer._aside[0].layout.display == "none"
+    assert "<img" not in explorer.still() and explorer._aside[0].layout.display == "none"
     with pytest.raises(ValueError, match="no map yet"): explorer.snapshot()
     gate.set()
     explorer.wait(30)
-    assert explorer.pmap is not None and explorer._words.layout.display == "none" and not explorer.busy
+    assert explorer.pmap is not None and explorer._map.words.layout.display == "none" and not explorer.busy
     assert explorer._aside[0].layout.display == ""
 
 
@@ -100,7 +102,7 @@ def test_first_failure_leaves_words_and_a_way_on():
     explorer = Explorer(FakeStudy(fail=ValueError(f"no {HOSTILE} here"))).wait(30)
     assert explorer.error == f"no {HOSTILE} here"
     assert explorer._lines["error"].value == "no &lt;img src=x onerror=alert(1)&gt; here"
-    assert "no map yet" in explorer._words.value and not explorer.busy and not explorer._run.disabled
+    assert "no map yet" in explorer._map.words.value and not explorer.busy and not explorer._run.disabled
     explorer.home.fail = None
     explorer._run.click()
     assert explorer.wait(30).error == "" and explorer.pmap is not None
@@ -112,16 +114,16 @@ def test_click_shows_that_cell(explorer):
     for cell in ((3, "last_q"), (0, HOSTILE), (3, "last_q")):
         click(explorer, *cell)
         layer, position = cell
-        assert explorer.cell == cell and f"Layer {layer} ·" in explorer._card.value
-        assert f"{PMAP.auc.sel(layer=layer, position=position).item():.3f}" in explorer._card.value
+        assert explorer.cell == cell and f"Layer {layer} ·" in explorer._told.card.value
+        assert f"{PMAP.auc.sel(layer=layer, position=position).item():.3f}" in explorer._told.card.value
         assert outlined(explorer) == layer * 4 + TOKENS.index(position)
-        assert (explorer._pick["layer"].value, explorer._pick["position"].value) == cell
+        assert (explorer._told.pick["layer"].value, explorer._told.pick["position"].value) == cell
         assert explorer.error == ""
 
 
 def test_scores_behind_a_cell_are_the_maps(explorer):
     from sklearn.metrics import roc_auc_score
-    scores = explorer._scores[explorer.cell]
+    scores = explorer._scoring.scores(explorer.cell)
     within = [roc_auc_score(s.correct.astype(bool), s.score) for _, s in scores.groupby("fold")]
     assert len(scores) == 60 and abs(np.mean(within) - PMAP.auc.sel(layer=explorer.cell[0], position=explorer.cell[1])) < .05
 
@@ -136,15 +138,15 @@ def test_same_cell_can_be_clicked_after_a_step(explorer):
 
 def test_outline_an_old_drawing_reports_is_put_right(explorer):
     explorer.cell = (0, "last_q")
-    explorer._map._params = {"picked": 7}  # what the browser sends when it has just drawn an older chart
+    explorer._map.chart._params = {"picked": 7}  # what the browser sends when it has just drawn an older chart
     assert outlined(explorer) == 0 and explorer.cell == (0, "last_q")
 
 
 def test_steppers_do_what_clicks_do(explorer):
     explorer.cell = (1, "last_q")
-    explorer._pick["layer"].value = 3
+    explorer._told.pick["layer"].value = 3
     assert explorer.cell == (3, "last_q") and outlined(explorer) == 12
-    explorer._pick["position"].value = "exact_answer_last"
+    explorer._told.pick["position"].value = "exact_answer_last"
     assert explorer.cell == (3, "exact_answer_last") and outlined(explorer) == 13
     buttons = [b for row in explorer.view.children[1].children[2].children[:2] for b in row.children if hasattr(b, "click")]
     on = {b.tooltip: b for b in buttons}
@@ -159,16 +161,17 @@ def test_steppers_do_what_clicks_do(explorer):
 
 def test_missing_cell_says_why_and_shows_no_other_cells_curve(explorer):
     click(explorer, 2, "-1")
-    assert "8 answers" in explorer._card.value and explorer._detail.layout.visibility == "hidden" and explorer.error == ""
+    assert "8 answers" in explorer._told.card.value and explorer.error == ""
+    assert explorer._told.detail.layout.visibility == "hidden"
     click(explorer, 2, "last_q")
-    assert explorer._detail.layout.visibility == "visible"
+    assert explorer._told.detail.layout.visibility == "visible"
 
 
 def test_pictures_of_a_cell(explorer):
-    explorer._tabs.value = "scores"
-    assert explorer._detail.chart.to_dict()["layer"][0]["mark"]["type"] == "bar"
+    explorer._told.tabs.value = "scores"
+    assert explorer._told.detail.chart.to_dict()["layer"][0]["mark"]["type"] == "bar"
     explorer.tab = "layers"
-    assert explorer._detail.chart.data["at"].tolist() == [0, 1, 2, 3] and explorer._tabs.value == "layers"
+    assert explorer._told.detail.chart.data["at"].tolist() == [0, 1, 2, 3] and explorer._told.tabs.value == "layers"
 
 
 # Choices
@@ -176,7 +179,7 @@ def test_pictures_of_a_cell(explorer):
 def test_choices_change_what_is_drawn_and_compute_nothing(explorer):
     explorer._range.value = (1, 2)
     explorer._each[0].value = False
-    drawn = explorer._map.chart.data
+    drawn = explorer._map.chart.chart.data
     assert drawn.layer.unique().tolist() == [1, 2] and drawn.position.unique().tolist() == TOKENS[1:]
     assert explorer.layers == (1, 2) and explorer.positions == TOKENS[1:] and explorer.home.made == []
     click(explorer, 2, "exact_answer_last")
@@ -195,15 +198,15 @@ def test_picked_cell_that_is_switched_off_gives_way_to_the_best_shown(explorer):
 
 def test_nothing_switched_on_is_said(explorer):
     explorer.positions = []
-    assert "Nothing is switched on" in explorer._words.value and explorer._map.layout.display == "none"
-    assert "image/png" not in explorer._repr_mimebundle_()[0]
+    assert "Nothing is switched on" in explorer._map.words.value and explorer._map.chart.layout.display == "none"
+    assert "<img" not in explorer.still()
     explorer.positions = TOKENS[:1]
-    assert explorer._words.layout.display == "none" and explorer._map.layout.display == ""
+    assert explorer._map.words.layout.display == "none" and explorer._map.chart.layout.display == ""
 
 
 def test_metric(explorer):
     explorer.metric = "n_wrong"
-    assert explorer._map.chart.to_dict()["layer"][0]["encoding"]["color"]["title"] == "wrong answers"
+    assert explorer._map.chart.chart.to_dict()["layer"][0]["encoding"]["color"]["title"] == "wrong answers"
     with pytest.raises(traitlets.TraitError): explorer.metric = "beauty"
     assert explorer.metric == "n_wrong"
 
@@ -234,13 +237,13 @@ def test_run_makes_the_variant_that_is_asked_for_from_the_first_study(explorer):
 
 
 def test_failed_run_loses_nothing(explorer):
-    before = explorer.pmap, explorer.cell, explorer._map.chart, explorer.status
+    before = explorer.pmap, explorer.cell, explorer._map.chart.chart, explorer.status
     explorer.model = "gone"
     explorer.run()
     explorer.wait(30)
     assert explorer.error == f"no model 'gone' {HOSTILE}: give a folder or a hub id", "one line"
     assert "<img" not in explorer._lines["error"].value and explorer._lines["error"].layout.display == ""
-    assert (explorer.pmap, explorer.cell, explorer._map.chart, explorer.status) == before and explorer.model == "gone"
+    assert (explorer.pmap, explorer.cell, explorer._map.chart.chart, explorer.status) == before and explorer.model == "gone"
     explorer.model = "demo"
     explorer.run()
     assert explorer.wait(30).error == "" and explorer._lines["error"].layout.display == "none"
@@ -277,7 +280,7 @@ def test_progress_is_shown():
     for _ in range(50):
         if explorer.status.startswith("answering"): break
         time.sleep(.05)
-    assert explorer.status == "answering 0 of 3" and explorer._bar.layout.visibility == "visible"
+    assert explorer.status == "answering 0 of 3" and explorer._bar.layout.display == ""
     gate.set()
     explorer.wait(30)
 
@@ -289,16 +292,105 @@ def test_everything_that_is_html_is_escaped(explorer):
     explorer.error = HOSTILE
     explorer.status = HOSTILE
     def texts(widget): return [widget] * isinstance(widget, HTML) + [t for c in getattr(widget, "children", ()) for t in texts(c)]
-    assert len(texts(explorer.view)) == 5 and not [t.value for t in texts(explorer.view) if "<img" in t.value]
-    assert "&lt;img" in explorer._card.value
+    assert len(texts(explorer.view)) == 7 and not [t.value for t in texts(explorer.view) if "<img" in t.value]
+    assert "&lt;img" in explorer._told.card.value
 
 
-def test_saved_notebook_keeps_a_picture(explorer):
-    data, about = explorer._repr_mimebundle_()
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"].startswith("probe-nb-explorer-")
-    assert data["image/png"].startswith(b"\x89PNG") and about["image/png"]["width"] > 100
-    assert data["text/plain"].startswith("Explorer('runs/demo', layer ")
+def test_saved_notebook_keeps_a_picture(explorer, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    InteractiveShell.instance()
+    with capture_output() as shown: explorer._ipython_display_()
+    InteractiveShell.clear_instance()
+    still, alive = (o.data for o in shown.outputs)
+    assert "data:image/png;base64,iVBOR" in still["text/html"] and len(still["text/html"]) < 100_000
+    assert "95 % interval" in still["text/html"] and still["text/plain"].startswith("Explorer('demo', layer ")
+    assert alive["application/vnd.jupyter.widget-view+json"]["model_id"].startswith("probe-nb-explorer-")
     assert explorer.snapshot().to_dict()["layer"]
+
+
+# What is behind a cell
+
+def test_cells_around_the_picked_one_are_scored_ahead(explorer):
+    assert len(explorer._scoring.of) == int(PMAP.auc.notnull().sum()), "a later click finds its scores"
+    assert explorer._scoring.scores((0, "-1")) is None
+
+
+def test_best_baseline_stands_beside_the_probe():
+    rng = np.random.default_rng(1)
+    said = ANS.assign(answer="a", token_logprobs=[[v] for v in rng.normal(size=60) + 3 * ANS.correct.astype(int)])
+    study = FakeStudy()
+    study.answers = lambda progress=None: said
+    explorer = Explorer(study).wait(30)
+    explorer.wait(30)
+    assert "best baseline" in explorer._told.card.value and "best of" in explorer._told.card.value
+    assert "probe beyond it" in explorer._told.card.value and explorer.error == ""
+
+
+def test_without_probabilities_the_card_says_so(explorer):
+    assert "token_logprobs" in explorer._told.card.value and explorer.error == ""
+
+
+def test_answers_are_lined_up_by_the_picked_cell(explorer):
+    scores = explorer._scoring.scores(explorer.cell)
+    wrong = scores[~scores.correct.astype(bool)].sort_values("score", ascending=False).example.tolist()
+    assert explorer.answers.found.example.tolist()[:len(wrong)] == wrong
+    explorer.order = "doubted"
+    right = scores[scores.correct.astype(bool)].sort_values("score").example.tolist()
+    assert explorer.answers.found.example.tolist()[:len(right)] == right
+    click(explorer, 0, "last_q")
+    assert explorer.answers.found.example.tolist()[:len(right)] != right, "in the order of the new cell"
+
+
+def test_list_draws_fifty_and_says_how_many(explorer):
+    from probe_nb.answer_list import sift
+    assert len(explorer.answers._table.rows) == 50 and "60 of 60 answers, the first 50 are drawn" in explorer.answers._said.value
+    ans = pd.DataFrame(dict(example=[1, 2], question=["a(b", "c"], answer=[HOSTILE, "x"], gold=[["p", "q"], ["r"]]))
+    assert sift(ans, "A(B").example.tolist() == [1] and sift(ans, "<img").example.tolist() == [1]
+    assert sift(ans, "q").example.tolist() == [1] and sift(ans, outcome="wrong").empty
+
+
+def test_arrows_walk_over_the_map(explorer):
+    keys = explorer.view.children[0].children[0].children[-1]
+    explorer.cell = (1, "last_q")
+    for key in ("ArrowDown", "ArrowRight", "Tab"): keys._handle_custom_msg(dict(key=key, map=0), [])
+    assert explorer.cell == (2, "exact_answer_last")
+    for _ in range(9): keys._handle_custom_msg(dict(key="ArrowUp"), [])
+    assert explorer.cell == (0, "exact_answer_last"), "at the edge it stays"
+
+
+# Kinds of probes, and further variables
+
+def test_run_asks_for_probe_protocol_and_variables(explorer):
+    explorer.probe, explorer.metric = "mass mean", "brier"
+    assert "no Brier score yet" in explorer.status and explorer.home.asked == {}
+    explorer.run()
+    explorer.wait(30)
+    assert repr(explorer.home.asked["probe"]) == "MassMeanProbe()" and explorer.home.asked["more"] == ["brier"]
+    explorer.probe, explorer.protocol, explorer.metric = "logistic", "paper", "auc"
+    explorer.run()
+    assert explorer.wait(30).home.asked == dict(protocol="paper", more=["brier"]), "what the map has is kept"
+
+
+def test_made_again_map_keeps_the_cell_and_says_what_changed(explorer):
+    explorer.cell = (1, "last_q")
+    explorer.home.pmap = PMAP.assign(auc=PMAP.auc + .01)
+    explorer._again()
+    assert explorer.wait(30).cell == (1, "last_q") and "before" in explorer.status and "now" in explorer.status
+
+
+def test_beside():
+    from probe_nb.beside import Beside
+    other = FakeStudy(site="resid", pmap=PMAP.isel(layer=slice(0, 3), position=slice(0, 2)))
+    two = Beside(FakeStudy(), other).wait(30)
+    assert two.error == "" and two.maps[0].sizes["layer"] == 3, "the layers that both have"
+    for pane in two._panes:
+        pane.chart.picked = 3
+        assert two.cell == (1, "exact_answer_last") and all(p.chart.picked == 3 for p in two._panes)
+        pane.walk(-1, 0)
+    assert "+0.000" in two._cards[2].value and two.snapshot().to_dict()["concat"]
+    apart = FakeStudy(pmap=PMAP.assign_coords(position=["a", "b", "c", "d"]))
+    assert "no position in common" in Beside(FakeStudy(), apart).wait(30).error
 
 
 # The parts
