@@ -99,8 +99,16 @@ _GROUND = dict(light=("#ffffff", "#1f1f1f"), dark=("#111111", "#e8e8e8")) # grou
 
 _PLAIN = dict(grid=False, titleFontWeight="normal", titleFontSize=12) # an axis
 
+_TAKEN = ("constructor toString toLocaleString valueOf hasOwnProperty isPrototypeOf propertyIsEnumerable "
+          "__proto__ __defineGetter__ __defineSetter__ __lookupGetter__ __lookupSetter__").split()
+
+def _apart(text: str) -> str:
+    "A title that Vega does not take for something of JavaScript's own"
+    return text + "\u00a0" if text in _TAKEN else text
+
 def _heading(text: str, *more: str) -> alt.TitleParams:
     "A title, and lines under it"
+    text = _apart(text)
     under = dict(subtitle=list(more), subtitleFontSize=11) if more else {}
     return alt.TitleParams(text, fontSize=13, fontWeight="normal", anchor="middle", **under)
 
@@ -199,7 +207,8 @@ class _Offline:
         spec = _compact(spec) | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}
         data = {"text/plain": f"{type(self).__name__}({_words(spec)!r})", "image/png": png}
         about = {"image/png": _shown(png, scale) | ({"alt": spec["description"]} if "description" in spec else {})}
-        if len(json.dumps(spec)) + len(png) * 4 / 3 > _MOST: return data, about
+        if len(json.dumps(spec)) + len(png) * 4 / 3 > _MOST:
+            return data | {"text/plain": data["text/plain"] + ", stored as a PNG alone: too large to store it live"}, about
         return {_V5: spec} | data, {_V5: dict(embed_options=options)} | about
 
     def __or__(self, other) -> "Pictures": return _joined([self, other])

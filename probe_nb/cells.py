@@ -23,9 +23,21 @@ def _checked(pmap, metric: str) -> xr.Dataset:
     if metric not in got:
         raise ValueError(f"this map has no {metric!r} over layer and position; it has {', '.join(got) or 'nothing there'}")
     if min(got[metric].values()) == 0: raise ValueError(f"the map's {metric!r} is empty: {dict(got[metric])}")
+    if not pd.api.types.is_numeric_dtype(layers := pmap.indexes["layer"].infer_objects()):
+        raise ValueError(f"a layer is a number, not {layers[0]!r}: give the map's layers numbers")
     for dim in ("layer", "position"):
         if not pmap.indexes[dim].is_unique: raise ValueError(f"the map names a {dim} twice: {pmap.indexes[dim].tolist()}")
-    return pmap.transpose("layer", "position", ...)
+    return pmap.assign(_as_numbers(pmap, got, metric)).transpose("layer", "position", ...)
+
+def _as_numbers(m: xr.Dataset, names, metric: str) -> dict[str, xr.DataArray]:
+    "Those variables that hold objects, as floats; words (reasons) stay, but cannot be drawn"
+    out = {}
+    for k in names:
+        if m[k].dtype.kind in "biuf": continue
+        try: out[k] = m[k].astype(float)
+        except (TypeError, ValueError) as e:
+            if k == metric: raise ValueError(f"the map's {metric!r} holds words, not numbers, and cannot be drawn: {e}") from None
+    return out
 
 # %% ../nbs/20_cells.ipynb #725b97b8
 def _intervals(low: np.ndarray, high: np.ndarray) -> list[str]:
@@ -155,6 +167,13 @@ def _winged(ramp: Ramp, low: float) -> Ramp:
     return Ramp((*down.stops[:-1], .4999, *first, *ramp.stops), (*down.colours, *ramp.colours[:len(first)], *ramp.colours))
 
 # %% ../nbs/20_cells.ipynb #8e970e98
+def _own(v: np.ndarray) -> tuple[float, float]: # v: finite
+    "From the least to the most; where all are the same, from nothing to it"
+    low, high = (float(v.min()), float(v.max())) if v.size else (0., 1.)
+    if low == high: low, high = min(low, 0.), max(high, 0.)
+    return (low, high) if low < high else (0., 1.)
+
+# %% ../nbs/20_cells.ipynb #04875f6e
 def colour_ramp(
     values: np.ndarray, # all that is drawn; NaN where missing
     metric: str="auc", # AUC, its bounds and accuracy are drawn from 0.5 to 1, other variables over their own range
@@ -167,7 +186,9 @@ def colour_ramp(
     v = np.asarray(values, float)
     v, fixed = v[np.isfinite(v)], metric in _FIXED
     low = float(v.min()) if v.size else 0.
-    own = (.5, 1.) if fixed else (low, float(v.max())) if v.size else (0., 1.)
+    if domain and not -np.inf < domain[0] <= domain[1] < np.inf:
+        raise ValueError(f"the domain {domain[0]:g} to {domain[1]:g} does not rise: give the lower end first")
+    own = (.5, 1.) if fixed else _own(v)
     if scheme == "diverging" or (centre is not None and scheme == "blues"):
         c = (.5 if fixed else float(np.mean(own))) if centre is None else centre
         far = max(abs(x - c) for x in domain or ((0, 1) if fixed else own)) or 1.

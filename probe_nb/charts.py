@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .canvas import _PLAIN, GREY, INK, Picture, Pictures, _heading
+from .canvas import _PLAIN, GREY, INK, Picture, Pictures, _apart, _heading
 from .cells import _FIXED, _OURS, Ramp, _checked, _name, _under_pointer, cell_table, colour_ramp
 from .certainty import roc_chart, score_histogram
 
@@ -23,9 +23,12 @@ _all_ = ["Picture", "Pictures", "cell_table", "score_histogram", "roc_chart"]
 
 # %% ../nbs/20_charts.ipynb #56d4aca5
 _UNSEEN = r"[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-_LEGIBLE = rf"replace(datum.label, regexp('{_UNSEEN}', 'g'), '\ufffd')" # as Vega reads it
+_NAMELESS = "(no name)"
+_LEGIBLE = rf"trim(datum.label) === '' ? '{_NAMELESS}' : replace(datum.label, regexp('{_UNSEEN}', 'g'), '\ufffd')" # for Vega
 
 def _legible(text: str) -> str: return re.sub(_UNSEEN, "\ufffd", str(text))
+
+def _called(name) -> str: return str(name) if str(name).strip() else _NAMELESS
 
 def _axes(m: xr.Dataset, small: bool=False, down: bool=True, across: bool=True) -> dict:
     "Layer downwards with even ticks, Token across, both in the map's order; the titles are also each cell's accessible name"
@@ -58,9 +61,11 @@ def _titled(m: xr.Dataset, title: str|None) -> str:
 
 def _over(m: xr.Dataset, title: str|None, width: int) -> alt.TitleParams:
     "The title, and under it what a lens is and is not, in lines that fit above the picture"
-    said = textwrap.wrap(str(m.attrs.get("what", "")), max(30, width // 6))
-    look = dict(fontSize=14, fontWeight="normal", anchor="middle", frame="group", limit=width + 200, offset=10)
-    return alt.TitleParams(_titled(m, title), **look, **dict(subtitle=said, subtitleFontSize=11) if said else {})
+    said, room = textwrap.wrap(str(m.attrs.get("what", "")), max(44, int((width + 110) / 5.4))), width + 120 # axis and bar too
+    lines = textwrap.wrap(_titled(m, title), max(24, int(room / 7)), max_lines=4, placeholder=" …") or [""]
+    look = dict(fontSize=14, fontWeight="normal", anchor="middle", frame="group", limit=room + 60, offset=10)
+    if said: look |= dict(subtitle=said, subtitleFontSize=11)
+    return alt.TitleParams(lines if len(lines) > 1 else _apart(lines[0]), **look)
 
 # %% ../nbs/20_charts.ipynb #725b97b8
 _RED, _PALE, _MID = "#d7191c", "#dcdcdc", "#8c8c8c"
@@ -132,11 +137,14 @@ def _written(value: pd.Series, metric: str) -> pd.Series:
     short = value.map(("{:+.2f}" if metric == "diff" else "{:.2f}").format).str.replace("0.", ".", regex=False)
     return short.where(value.notna(), "")
 
+def _room(text: pd.Series, wide: float, high: float) -> float:
+    "The size in which these words fit into a cell, in pixels; 0 where they could not be read"
+    size = min(11, .8 * high, wide / (.6 * text.str.len().max() + .2))
+    return size if size >= 7.5 else 0.
+
 def _numbers(base: alt.Chart, df: pd.DataFrame, ramp: Ramp, wide: float, high: float) -> list[alt.Chart]:
-    "The values as words in the cells, or nothing where they could not be read"
-    size = min(11, .8 * high, wide / (.6 * df.text.str.len().max() + .2))
-    if size < 7.5: return []
-    text = base.transform_filter("isValid(datum.value)").encode(text="text:N")
+    "The values as words in the cells"
+    size, text = _room(df.text, wide, high), base.transform_filter("isValid(datum.value)").encode(text="text:N")
     mark = dict(fontSize=round(size, 1), baseline="middle", aria=False)
     ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#000000"))
     if ramp.colours: return [text.mark_text(**mark).encode(color=ink)]
@@ -147,22 +155,23 @@ def _sentence(m: xr.Dataset, df: pd.DataFrame, metric: str, title: str) -> str:
     "What there is to see, in a sentence"
     layers, tokens, gone = m.indexes["layer"], m.indexes["position"], int(df.value.isna().sum())
     said = (f"{title + ': ' if title else ''}{_name(m, metric)} by layer ({layers[0]} to {layers[-1]}, downwards) "
-            f"and token ({tokens[0]} to {tokens[-1]})")
+            f"and token ({_called(tokens[0])} to {_called(tokens[-1])})")
     if gone == len(df): return said + "; every cell is missing."
-    at = lambda i: f"{df.value[i]:.3g} at layer {df.layer[i]}, {df.position[i]}"
+    at = lambda i: f"{df.value[i]:.3g} at layer {df.layer[i]}, {_called(df.position[i])}"
     rest = f"; {gone} of {len(df)} cells are missing" if gone else ""
     return _legible(f"{said}; highest {at(df.value.idxmax())}; lowest {at(df.value.idxmin())}{rest}.")
 
 def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, axes: dict, bar, *,
-           values: bool=False, marks: bool=False) -> list:
+           marks: bool=False) -> list:
     "The layers of the picture; the cells are the first"
     (w, h), base = size, alt.Chart().encode(**axes)
     wide, high = w / m.sizes["position"], h / m.sizes["layer"]
+    if bar and df.value.dtype.kind in "iu": bar = alt.Legend(**bar.to_dict() | dict(format=",d", tickMinStep=1)) # whole
     colour = alt.Color("value:Q", title=_name(m, metric), scale=ramp.scale(), legend=bar)
     there = base.transform_filter("isValid(datum.value)").mark_rect()
     layers = [there.encode(color=colour, tooltip=_under_pointer(df, m, metric))]
     if "why" in df: layers += _struck(base, wide, high)
-    numbers = _numbers(base, df, ramp, wide, high) if values else []
+    numbers = _numbers(base, df, ramp, wide, high) if "text" in df else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
     if marks and "clear" in df: layers.append(_dots(base, bool(numbers)))
@@ -178,10 +187,12 @@ def _bare() -> alt.ViewBackground: return alt.ViewBackground(stroke=None)
 def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, *, bar, axes: dict|None=None,
              values: bool=False, marks: bool=False, title: str|None=None, told: str|None=None) -> Picture:
     "One map with these colours, on these axes, with this colour bar or none"
-    if values: df = df.assign(text=_written(df.value, metric))
-    if values and ramp.colours: df["dark"] = ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)
+    text = _written(df.value, metric) if values else None
+    if values and _room(text, size[0] / m.sizes["position"], size[1] / m.sizes["layer"]):
+        dark = dict(dark=ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)) if ramp.colours else {}
+        df = df.assign(text=text, **dark)
     if not marks: df = df.drop(columns=["clear", "rim"], errors="ignore")
-    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
+    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
     return Picture(data=df, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
 
@@ -214,8 +225,9 @@ def _margin(df: pd.DataFrame, along: str, name: str, metric: str, order: list) -
     table = df.groupby(along, sort=False).value.agg(["max", "mean"]).round(4).reset_index()
     low, high = table["mean"].min(), table["max"].max()
     if metric in _FIXED: low, high = min(.5, np.floor(low * 10) / 10), 1
+    ticks = dict(values=[.5, 1.]) if metric in _FIXED else dict(tickCount=2)
     number = dict(scale=alt.Scale(domain=[float(low), float(high)], zero=False), title=name,
-                  axis=alt.Axis(tickCount=3, labelOverlap=True, **_PLAIN))
+                  axis=alt.Axis(labelOverlap=True, labelSeparation=8, **ticks, **_PLAIN))
     place, value, flat = (("x", "y", alt.X) if along == "position" else ("y", "x", alt.Y))
     at = flat(f"{along}:{'N' if along == 'position' else 'O'}", scale=alt.Scale(domain=order), axis=None)
     turn = alt.Y if value == "y" else alt.X
@@ -236,9 +248,9 @@ def _with_margins(chart: Picture, df: pd.DataFrame, name: str, metric: str) -> P
     line = lambda k, c: alt.Chart(pd.DataFrame(dict(line=[k]))).mark_rule(color=c, strokeWidth=2).encode(
         key, x=alt.value(0), x2=alt.value(16))
     corner = alt.LayerChart(layer=[line("best", INK), line("mean", GREY)], width=18, height=30, view=_bare())
-    main, title, told = chart.copy(), chart.title, chart.description
+    main, above.title = chart.copy(), chart.title # over the cells: that of the whole would stand at its left
     main.title = main.description = alt.Undefined
-    return Pictures(concat=[above, corner, main, beside], columns=2, spacing=8, title=title, description=told)
+    return Pictures(concat=[above, corner, main, beside], columns=2, spacing=8, description=chart.description)
 
 # %% ../nbs/20_charts.ipynb #7baf2d5e
 def _cut(pmap: xr.Dataset, layer, position) -> tuple[pd.DataFrame, str, str]:
@@ -249,7 +261,8 @@ def _cut(pmap: xr.Dataset, layer, position) -> tuple[pd.DataFrame, str, str]:
         raise ValueError(f"the map has no {dim} {label!r}; it has {', '.join(map(str, m.indexes[dim]))}")
     over, m = ("layer", "position")[dim == "layer"], m.sel({dim: label})
     df = pd.DataFrame({"at": m.indexes[over]} | {k: m[k].values for k in ("auc", "auc_low", "auc_high") if k in m})
-    return df, dict(layer="Layer", position="Token")[over], str(label) if dim == "position" else f"layer {label}"
+    if over == "position": df["at"] = df["at"].astype(str).astype(object)
+    return df, dict(layer="Layer", position="Token")[over], _legible(_called(label)) if dim == "position" else f"layer {label}"
 
 # %% ../nbs/20_charts.ipynb #17704b69
 def profile(
@@ -264,7 +277,7 @@ def profile(
     "One row or one column of a map as a line, with its interval as a band and chance as a dashed line"
     df, axis, title = _cut(pmap, layer, position)
     turned = alt.Axis(labelAngle=0 if axis == "Layer" else -90, labelOverlap=True, labelExpr=_LEGIBLE, **_PLAIN)
-    base = alt.Chart().encode(alt.X("at:O", title=axis, sort=df["at"].tolist(), axis=turned))
+    base = alt.Chart().encode(alt.X("at:O", title=axis, scale=alt.Scale(domain=df["at"].tolist()), axis=turned))
     y = alt.Scale(domain=[min(.4, df.drop(columns="at").min().min()), 1.], zero=False)
     said = [alt.Tooltip("at:N", title=axis), alt.Tooltip("auc:Q", title="AUC", format=".3f")]
     line = base.mark_line(color=INK, point=dict(color=INK, size=24))

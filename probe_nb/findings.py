@@ -133,7 +133,7 @@ def selection_chart(
     df["row"] = df.kind + " (" + df.n.astype(int).astype(str) + np.where(df.n < few, ") *", ")")
     df["pale"] = (df.n < few).astype(int)
     y = alt.Y("row:N", title=None, sort=_names(df.row), axis=alt.Axis(labelLimit=260, labelExpr=_LEGIBLE))
-    base = alt.Chart().encode(y, alt.YOffset("method:N", sort=methods, scale=alt.Scale(domain=methods)),
+    base = alt.Chart().encode(y, alt.YOffset("method:N", scale=alt.Scale(domain=methods)),
                               opacity=alt.condition("datum.pale", alt.value(.4), alt.value(1)))
     share = alt.X("accuracy:Q", title="questions answered correctly", **_SHARE)
     colour = alt.Color("method:N", title=None, scale=alt.Scale(domain=methods, range=KINDS[:len(methods)]),
@@ -162,7 +162,8 @@ def _small(name: str, df: pd.DataFrame, axis: str, low: float, first: bool, widt
     kind, order = ("Q", None) if axis == "depth" else ("O", list(dict.fromkeys(df["at"])))
     look = dict(labelAngle=-90 if axis == "Token" else 0, labelOverlap=True, tickCount=3, **_PLAIN)
     if kind == "O": look["labelExpr"] = _LEGIBLE
-    x, scale = alt.X(f"at:{kind}", title=axis, sort=order, axis=alt.Axis(**look)), alt.Scale(domain=[low, 1.], zero=False)
+    places = dict(scale=alt.Scale(domain=order)) if order else {} # not `sort`: Vega cannot sort by a name like "toString"
+    x, scale = alt.X(f"at:{kind}", title=axis, axis=alt.Axis(**look), **places), alt.Scale(domain=[low, 1.], zero=False)
     y = alt.Y("auc:Q", title="AUC" if first else None, scale=scale, axis=alt.Axis(tickCount=4, labels=first, **_PLAIN))
     said = [alt.Tooltip(f"at:{kind}", title=axis), alt.Tooltip("auc:Q", title="AUC", format=".3f")]
     base, others = alt.Chart(mine).encode(x), alt.Chart(rest).mark_line(color=GREY, opacity=.35, strokeWidth=1, aria=False)

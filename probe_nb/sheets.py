@@ -15,7 +15,7 @@ import xarray as xr
 
 from .canvas import _V5, Picture, Pictures, _joined
 from .cells import Ramp, _checked, cell_table, colour_ramp
-from .charts import _axes, _bar, _picture, _sized, _titled, heatmap
+from .charts import _axes, _bar, _bare, _picture, _sized, _titled, heatmap
 
 # %% ../nbs/20_sheets.ipynb #62840281
 def _union(orders: Sequence[Sequence]) -> list:
@@ -60,15 +60,22 @@ def _shared(maps: list[xr.Dataset], metric: str, domain, scheme: str) -> Ramp:
 
 # %% ../nbs/20_sheets.ipynb #725b97b8
 def _side_by_side(maps: list[xr.Dataset], metric: str, ramp: Ramp, size: tuple, small=False, columns: int=99, **options) -> list:
-    "The maps as pictures of one size; the first of each row has the layers' numbers, the last of all the colour bar"
-    views, bar = [], _bar(size[1], ramp)
+    "The maps as pictures of one size; the first of each row has the layers' numbers, the last one of the last column the bar"
+    views, n, columns = [], len(maps), min(columns, len(maps))
     for k, m in enumerate(maps):
-        axes = _axes(m, small, down=k % columns == 0, across=k + columns >= len(maps))
-        last = bar if k == len(maps) - 1 else None
+        axes = _axes(m, small, down=k % columns == 0, across=k >= n - 1 - (n - 1) % columns)
+        last = _bar(size[1], ramp) if k == n // columns * columns - 1 else None
         views.append(_picture(m, cell_table(m, metric), metric, ramp, size, axes=axes, bar=last, **options))
     return views
 
 # %% ../nbs/20_sheets.ipynb #74c8413d
+def _labels(m: xr.Dataset, width: int) -> alt.LayerChart:
+    "The tokens alone, for a column that ends one row before the others"
+    tokens, x = pd.DataFrame(dict(position=m.indexes["position"].astype(str).astype(object))), _axes(m, True)["x"]
+    dot = alt.Chart().mark_point(opacity=0, aria=False).encode(x)
+    return alt.LayerChart(data=tokens, layer=[dot], width=width, height=1, view=_bare())
+
+# %% ../nbs/20_sheets.ipynb #fbe066a5
 def beside(
     *maps: xr.Dataset, # two or more maps [layer, position]: ours, published ones
     metric: str="auc", # the variable to draw
@@ -88,17 +95,26 @@ def beside(
     ramp, size = _shared(maps, metric, domain, scheme), _sized(maps[0], width or 22 * maps[0].sizes["position"], height)
     return _joined(_side_by_side(maps, metric, ramp, size, values=values, marks=marks), spacing=16).themed(theme)
 
-# %% ../nbs/20_sheets.ipynb #b6149bb9
+# %% ../nbs/20_sheets.ipynb #712e9d7c
+_CLIPPED = "known only as an upper bound: how far apart is not known"
+
+def _unknown(a: xr.Dataset, b: xr.Dataset, metric: str) -> xr.DataArray: # [layer, position]
+    "Where a printed figure only says `at most`, and the other map is no higher: either may be the higher one"
+    at_most = lambda m: m[metric] <= (m.attrs.get("clipped_at", -np.inf) if metric == "auc" else -np.inf)
+    return (at_most(a) & (b[metric] <= a[metric])) | (at_most(b) & (a[metric] <= b[metric]))
+
 def _less(a: xr.Dataset, b: xr.Dataset, metric: str) -> xr.Dataset:
     "The first map less the second, with both beside it"
     a, b = _aligned([_checked(a, metric), _checked(b, metric)])
-    why = a["reason"].where(a["reason"] != "", b["reason"])
-    names = [_titled(m, None) or word for m, word in ((a, "first"), (b, "second"))]
+    unknown = _unknown(a, b, metric)
+    why = a["reason"].where(a["reason"] != "", b["reason"]).where(~unknown, _CLIPPED)
+    names = [m.attrs.get("figure") or _titled(m, None) or word for m, word in ((a, "first"), (b, "second"))]
     if names[0] == names[1]: names = [f"{n}, {word}" for n, word in zip(names, ("first", "second"))]
     about = dict(first=names[0], second=names[1], title=f"{names[0]} less {names[1]}")
-    return xr.Dataset(dict(diff=a[metric] - b[metric], first=a[metric], second=b[metric], reason=why), attrs=about)
+    apart = (a[metric] - b[metric]).where(~unknown)
+    return xr.Dataset(dict(diff=apart, first=a[metric], second=b[metric], reason=why), attrs=about)
 
-# %% ../nbs/20_sheets.ipynb #712e9d7c
+# %% ../nbs/20_sheets.ipynb #75ea117a
 def difference(
     first: xr.Dataset, # a map; or, alone, a Dataset with `diff`, and `diff_low`, `diff_high`, `p_value` where they are known
     second: xr.Dataset|None=None, # the map to take away
@@ -122,14 +138,14 @@ def difference(
     size = dict(width=width, height=height)
     return heatmap(m, "diff", domain=domain or (-far, far), title=title, values=values, theme=theme, alt=alt, **size)
 
-# %% ../nbs/20_sheets.ipynb #c5c71844
+# %% ../nbs/20_sheets.ipynb #f34f19fe
 class Sheet(Pictures):
     "Many small maps; in the notebook it is a PNG and nothing else"
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         data, about = super()._repr_mimebundle_(include, exclude)
         return {k: v for k, v in data.items() if k != _V5}, {k: v for k, v in about.items() if k != _V5}
 
-# %% ../nbs/20_sheets.ipynb #f34f19fe
+# %% ../nbs/20_sheets.ipynb #8e970e98
 def sheet(
     maps: Mapping[str, xr.Dataset]|Sequence[xr.Dataset], # maps, by title or with titles of their own
     *,
@@ -148,7 +164,9 @@ def sheet(
     views = _side_by_side(maps, metric, ramp, size, small=True, columns=columns, marks=marks)
     for view in views:
         look = dict(fontSize=12, fontWeight="normal", anchor="middle", frame="group", limit=size[0] + 10)
-        view.title = alt.TitleParams(view.title.text, **look)
+        text = view.title.text
+        view.title = alt.TitleParams(text if isinstance(text, str) else " ".join(text), **look)
+    if len(maps) > columns: views += [_labels(maps[0], size[0]) for _ in range(-len(maps) % columns)]
     out = _joined(views, columns=columns, spacing=14)
     parts = "concat", "columns", "spacing", "resolve", "config", "description"
     return Sheet(**{k: out[k] for k in parts}).themed(theme)

@@ -72,6 +72,23 @@ def test_counts_fill_their_range_and_a_domain_can_be_asked_for():
     assert ends("n", domain=(50, 50)) == [50, 51], "a domain of one point cannot be drawn"
 
 
+def test_a_count_that_is_everywhere_the_same_is_drawn_from_nothing_in_whole_numbers():
+    chart = heatmap(a_map(missing=()), "n")
+    colour = marks(chart, "rect")[0]["encoding"]["color"]
+    assert (colour["scale"]["domain"][0], colour["scale"]["domain"][-1]) == (0, 100)
+    svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+    assert ">100<" in svg and ">100.0<" not in svg
+    drawn_as = lambda v: marks(heatmap(a_map(missing=()).assign(v=lambda m: m.auc * 0 + v), "v"), "rect")[0]["encoding"]
+    domain = lambda v: drawn_as(v)["color"]["scale"]["domain"]
+    assert [(d[0], d[-1]) for d in map(domain, (1e-3, -2., 0.))] == [(0, 1e-3), (-2, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("domain", [(.8, .2), (.5, np.nan), (-np.inf, 1.)])
+def test_a_domain_that_does_not_rise_is_refused(domain):
+    for scheme in ("blues", "diverging", "viridis"):
+        with pytest.raises(ValueError, match="does not rise"): heatmap(a_map(), domain=domain, scheme=scheme)
+
+
 def test_below_chance_is_said_below_chance():
     assert any("AUC: 0.3;" in name for name in drawn(heatmap(a_map())))
     assert cell_table(a_map()).value.min() == .3
@@ -131,6 +148,16 @@ def test_width_is_kept_to_whole_pixels_a_cell():
     assert (spec["width"], spec["height"]) == (300, 98)
 
 
+def test_a_title_wider_than_the_picture_is_set_in_lines():
+    chart = heatmap(a_map(), title="one model with a long name, and a site less another model with a long name, and a site")
+    lines = chart.to_dict()["title"]["text"]
+    svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+    assert len(lines) > 1 and all(f">{line}<" in svg for line in lines), "nothing is cut"
+    assert float(re.search(r'width="([\d.]+)"', svg)[1]) < 300
+    lens = heatmap(a_map(what=" ".join(["a lens is not a probe:"] * 10)), width=180).to_dict()["title"]["subtitle"]
+    assert len(lens) <= 5
+
+
 def test_titles():
     title = lambda *a, **k: heatmap(*a, **k).to_dict()["title"]["text"]
     assert title(a_map(model="demo", site="mlp_in")) == "demo · mlp_in"
@@ -141,7 +168,9 @@ def test_titles():
 @pytest.mark.parametrize("bad,told", [
     (pd.DataFrame(), "xarray.Dataset"), (None, "xarray.Dataset"), (a_map().auc, "not a DataArray"),
     (a_map()[["n"]], "has no 'auc'"), (a_map().isel(layer=0), "has no 'auc'"), (a_map().isel(layer=[]), "is empty"),
-    (a_map(tokens=("a", "b", "a"), missing=()), "names a position twice")])
+    (a_map(tokens=("a", "b", "a"), missing=()), "names a position twice"),
+    (a_map(2, missing=()).assign_coords(layer=["low", "high"]), "a layer is a number, not 'low'"),
+    (a_map().assign(auc=lambda m: m.reason), "holds words")])
 def test_what_is_no_map_is_refused_in_one_sentence(bad, told):
     with pytest.raises((TypeError, ValueError), match=told) as e: heatmap(bad)
     assert "\n" not in str(e.value)
@@ -151,6 +180,32 @@ def test_hostile_names_stay_text():
     m = a_map(tokens=(HOSTILE, "a'b\"c", "${x}", "-1"), missing=((0, 0),), model=HOSTILE)
     svg = vlc.vegalite_to_svg(heatmap(m).to_dict(), vl_version="6.4")
     assert "<img" not in svg and "&lt;img" in svg
+
+
+@pytest.mark.parametrize("names", [("toString", "a", "constructor"), ("__proto__", "hasOwnProperty", "a"), ("", "a", " ")])
+def test_any_name_can_be_drawn(names):
+    m = a_map(tokens=names, missing=())
+    for chart in (heatmap(m), heatmap(m, margins=True), heatmap(m, title=names[0]), profile(m, layer=1),
+                  profile(m, position=names[0])):
+        svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+        assert all(f">{name if name.strip() else '(no name)'}<" in svg for name in names[:1])
+
+
+def test_a_profile_keeps_the_maps_order():
+    svg = vlc.vegalite_to_svg(profile(a_map(tokens=("z", "a", "m"), missing=()), layer=1).to_dict(), vl_version="6.4")
+    line = re.search(r'<path aria-label[^>]*aria-roledescription="line mark" d="([^"]*)"', svg)[1]
+    assert re.findall(">([zam])<", svg) == ["z", "a", "m"]
+    across = [float(x) for x in re.findall(r"[ML]([\d.]+),", line)]
+    assert across == sorted(across), "from left to right"
+
+
+def test_numbers_kept_as_objects_are_numbers():
+    m = a_map(missing=())
+    loose = m.assign(auc=m.auc.astype(object), auc_low=m.auc_low.astype(object)).assign_coords(layer=m.layer.astype(object))
+    assert drawn(heatmap(loose)) == drawn(heatmap(m))
+    assert profile(loose, position="-1").to_dict()
+    loose["auc"][0, 0] = None
+    assert sum("missing: not computed" in n for n in drawn(heatmap(loose))) == 1
 
 
 # Offline, live, and left behind
@@ -238,7 +293,7 @@ def test_profile_is_one_row_or_column():
     down, across = profile(m, position="-2"), profile(m, layer=3)
     assert down.data["at"].tolist() == list(range(6)) and np.allclose(down.data.auc, m.auc.sel(position="-2"))
     spec = lambda chart, axis: chart.to_dict()["layer"][0]["encoding"][axis]
-    assert across.data["at"].tolist() == list(m.position.values) == spec(across, "x")["sort"]
+    assert across.data["at"].tolist() == list(m.position.values) == spec(across, "x")["scale"]["domain"]
     assert spec(down, "y")["scale"]["domain"] == [down.data.auc_low.min(), 1] and down.data.auc_low.min() < .4, "never clipped"
     assert len(profile(m[["auc"]], layer=0).to_dict()["layer"]) == 2, "no interval, no band"
     for bad in (dict(), dict(layer=1, position="-2"), dict(layer=77), dict(position="nowhere")):
@@ -385,6 +440,15 @@ def test_margins_are_the_best_and_the_mean():
     assert vlc.vegalite_to_png(heatmap(m, margins=True).to_dict(), vl_version="6.4")
 
 
+def test_margins_leave_the_title_over_the_cells_and_their_ticks_apart():
+    chart = heatmap(a_map(), margins=True, title="mine")
+    svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+    assert "title" not in chart.to_dict() and chart.concat[0].title.text == "mine" and ">mine<" in svg
+    for k in (0, 3):
+        ticks = chart.concat[k].to_dict()["layer"][0]["encoding"]["y" if k == 0 else "x"]["axis"]["values"]
+        assert ticks == [.5, 1], "two, of 56 pixels"
+
+
 @pytest.mark.parametrize("version", ["5.8", "6.4"])
 def test_older_vega_lite_draws_the_same_cells(version):
     "JupyterLab has 5.6; the oldest we can run is 5.8."
@@ -403,3 +467,13 @@ def test_large_maps_have_small_specifications():
     m = xr.Dataset(values, dict(layer=range(64), position=[str(-k) for k in range(40)]))
     spec = json.dumps(heatmap(m).to_dict(), separators=(",", ":"))
     assert len(spec) < 400_000
+    spec, written = (json.dumps(heatmap(m, height=400, values=v).to_dict(), separators=(",", ":")) for v in (False, True))
+    assert len(written) == len(spec), "numbers that could not be read are not carried along"
+
+
+def test_what_is_stored_as_a_png_alone_says_so():
+    small, large = a_map(), a_map(100, [f"a token with a name {k}" for k in range(40)], ())
+    data, _ = heatmap(large)._repr_mimebundle_()
+    assert V5 not in data and data["text/plain"].endswith("stored as a PNG alone: too large to store it live")
+    data, _ = heatmap(small)._repr_mimebundle_()
+    assert V5 in data and "PNG" not in data["text/plain"]

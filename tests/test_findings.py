@@ -77,3 +77,10 @@ def test_tables_that_lack_something_are_refused_in_a_sentence(chart):
 def test_too_many_kinds_are_refused():
     many = pd.DataFrame(dict(share_correct=0., distinct=1, kind=list("abcdefg")))
     with pytest.raises(ValueError, match="join some"): error_chart(many)
+
+
+def test_names_that_javascript_has_too_can_be_drawn():
+    m = a_map(tokens=("toString", "constructor", ""), missing=())
+    table = pd.DataFrame(dict(method=["toString", "valueOf"], kind="constructor", n=40, accuracy=[.5, .6]))
+    for chart in (profiles(dict(toString=m, b=m), layer=1), profiles(dict(a=m), position="toString"), selection_chart(table)):
+        assert ">0" in vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4"), "a drawing, with its axis"

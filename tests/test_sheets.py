@@ -101,3 +101,40 @@ def test_published_values_are_drawn_as_they_are():
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(bad):
     with pytest.raises((ValueError, TypeError)) as e: bad()
     assert "\n" not in str(e.value)
+
+
+def test_difference_of_figures_has_a_short_title_and_knows_what_it_does_not_know():
+    a, b = load_published("fig2a"), load_published("fig2b")
+    chart = difference(a, b)
+    assert chart.to_dict()["title"]["text"] == "Figure 2a less Figure 2b"
+    both = ((a.auc <= .5) & (b.auc <= .5)).values.ravel()
+    assert both.any() and chart.data.value.isna().to_numpy().tolist() == both.tolist()
+    assert chart.data.why[both].str.contains("how far apart is not known").all()
+    assert difference(a, a.assign_attrs(title="again")).to_dict()["title"]["text"] == "Figure 2a, first less Figure 2a, second"
+
+
+def test_difference_with_a_clipped_map_is_known_where_ours_is_higher():
+    theirs = a_map(1, ("p", "q", "r"), (), clipped_at=.5).assign(auc=(("layer", "position"), [[.5, .5, .7]]))
+    ours = a_map(1, ("p", "q", "r"), ()).assign(auc=(("layer", "position"), [[.45, .6, .4]]))
+    for value, sign in ((difference(ours, theirs).data.value, 1), (difference(theirs, ours).data.value, -1)):
+        assert np.isnan(value[0]) and value[1:].tolist() == pytest.approx([sign * .1, sign * -.3])
+    accuracy = difference(theirs, theirs, metric="accuracy").data.value
+    assert (accuracy == 0).all(), "only the AUC is printed"
+
+
+@pytest.mark.parametrize("n,columns", [(7, 4), (4, 3), (3, 4), (6, 3), (1, 3)])
+def test_a_sheet_that_is_not_full_stays_regular(n, columns):
+    "Columns at even distances; labels only under the lowest map of each; the bar right of all."
+    tokens = ("last_q", "-1")
+    spec = sheet({str(k): a_map(3, tokens, ()) for k in range(n)}, columns=columns, cell=(40, 20)).to_dict()
+    svg = vlc.vegalite_to_svg(spec, vl_version="6.4")
+    wide, rows = min(n, columns), -(-n // columns)
+    assert svg.count(">last_q<") == wide
+    bars = [k for k, v in enumerate(spec["concat"]) if v["layer"][0].get("encoding", {}).get("color", {}).get("legend")]
+    assert len(bars) == 1 and bars[0] % columns == wide - 1
+    placed = r'transform="translate\(([\d.]+),([\d.]+)\)"><path class="background" aria-hidden="true" d="M0,0h80v'
+    at = [tuple(map(float, p)) for p in re.findall(placed, svg)]
+    across = sorted({x for x, _ in at})
+    assert len(across) == wide and len({y for _, y in at}) == rows
+    gaps = np.diff(across)
+    if wide > 2: assert gaps[1:].max() - gaps[1:].min() < 1.5, "the first column has the layers' numbers"
