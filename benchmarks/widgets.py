@@ -25,7 +25,7 @@ explorer"""
 
 
 class Numbers:
-    def test_widgets(self, lab, tmp_path):
+    def test_widgets(self, lab, tmp_path):  # noqa: F811
         import time
 
         from test_explorer_browser import CARD, CLICKS, OUTLINE, at, kernel, notebook

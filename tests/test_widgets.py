@@ -13,6 +13,7 @@ from ipywidgets import HTML
 
 from probe_nb.live import Lane, LiveChart, Stopped, card, clickable, meaning, sentence
 from probe_nb.maps import probe_map
+from probe_nb.scoring import Scoring
 from probe_nb.widgets import Explorer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -55,6 +56,12 @@ class FakeStudy:
         if "gone" in other.values(): raise FileNotFoundError(f"no model 'gone' {HOSTILE}:\n give a folder or a hub id")
         self.made.append(other)
         return FakeStudy(**(dict(lm=self.lm_name, questions=self.questions_name, site=self.site) | other))
+
+
+@pytest.fixture(autouse=True)
+def nothing_ahead(request, monkeypatch):
+    "Only the picked cell is scored, so that tests are quick; one test is about the others."
+    if "ahead" not in request.node.name: monkeypatch.setattr(Scoring, "small", 0)
 
 
 @pytest.fixture
