@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .solver import _threads, class_weights, fit_one, stream_scores
+from .solver import _strengths, _threads, class_weights, fit_one, stream_scores
 
 # %% ../nbs/10_probes.ipynb #62840281
 def _below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -45,11 +45,12 @@ def auc(
 
 # %% ../nbs/10_probes.ipynb #18e7bf67
 def _rows(scores, y, folds) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    "Scores as a tensor, y as booleans, folds as given or one for all; the lengths must agree."
+    "Scores as a tensor, y as booleans, folds as given or one for all; the lengths must agree, and no score be NaN."
     s, y = torch.tensor(np.asarray(scores)), np.asarray(y).astype(bool)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
     if not s.shape[-1] == len(y) == len(folds):
         raise ValueError(f"{s.shape[-1]} scores, {len(y)} labels and {len(folds)} folds: an example has one of each")
+    if lost := int(s.isnan().sum()): raise ValueError(f"{lost} scores are NaN: leave out the answers that have none")
     return s, y, folds
 
 # %% ../nbs/10_probes.ipynb #b4f4c709
@@ -130,6 +131,7 @@ class LogisticProbe(_Probe):
         sample_weight: ArrayLike | None = None, # [example]; weight 2 is the same as the row twice
     ) -> "LogisticProbe": # itself
         "Find `coef_` [1, feature] and `intercept_` [1]."
+        _strengths(self.C)
         X, y01, m = _checked(self, X, y, sample_weight, [np.float64, np.float32])
         kind = self.class_weight
         if isinstance(kind, dict): kind = {k: kind.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
@@ -238,6 +240,7 @@ class ProbeGrid(BaseEstimator):
     ) -> "ProbeGrid": # itself
         "Find `auc_` [cell, C], `scores_` [cell, C, example] out of fold and `folds_` [example]; one column for another kind."
         X, y, self.classes_ = _checked_grid(X, y)
+        if self.probe is None: _strengths(self.C)
         self.folds_, rows = group_folds(y, groups, self.folds, self.seed), np.arange(len(y))
         train = (np.arange(self.folds)[:, None] != self.folds_) * (1. if sample_weight is None else np.asarray(sample_weight))
         _both_kinds(y, train)

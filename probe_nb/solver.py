@@ -15,6 +15,13 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 # %% ../nbs/09_solver.ipynb #0b7dc53a
+def _strengths(C) -> np.ndarray:
+    "One or several C as numbers; each must be finite and above 0."
+    out = np.ravel(C).astype(float)
+    if not (len(out) and ((out > 0) & np.isfinite(out)).all()):
+        raise ValueError(f"C={C}: name at least one strength, each finite and above 0")
+    return out
+
 @contextmanager
 def _threads(n: int):
     "Torch on `n` threads; on busy cores, threads waiting for each other cost more than the work."
@@ -310,10 +317,10 @@ def stream_scores(
     budget: float | None = None, # bytes of working memory for each worker, results on top; None = 256 MB, or what a cell needs
 ) -> Iterator[np.ndarray]: # stacks [cell, C, problem, example] in the order of the cells
     "Scores of all cells, a chunk at a time: no more cells are read than are worked on."
-    train = np.atleast_2d(np.asarray(train, np.float64))
+    C, train = _strengths(C), np.atleast_2d(np.asarray(train, np.float64))
     y = np.broadcast_to(np.asarray(y).astype(bool), train.shape)
     weights, order, device = train * class_weights(y, train, class_weight), np.argsort(C), torch.device(device or "cpu")
-    Cs, back = np.asarray(C, float)[order].tolist(), np.argsort(order)
+    Cs, back = C[order].tolist(), np.argsort(order)
     def sizes(shape): return _sizes(*shape, len(train), len(Cs), scale, budget, device.type == "cpu")
     def work(X):
         if device.type == "cpu": torch.set_num_threads(1)  # this worker's own

@@ -335,3 +335,21 @@ def test_whatever_the_scale_no_warning(recwarn):
                 if size > 1 and n < 2 * d: continue  # separable: scikit-learn itself stops early
                 assert np.linalg.norm(scores - fit.decision_function(X / size)) < 2e-3 * np.linalg.norm(scores)
     assert not [w for w in recwarn.list if "probes" in str(w.message)]
+
+
+@pytest.mark.parametrize("C", [np.inf, np.nan, 0, -1., [.1, np.inf], []])
+def test_strengths_are_finite_and_above_0(C):
+    X, y = data(40, 3)
+    for fit in (lambda: LogisticProbe(C=C).fit(X, y), lambda: ProbeGrid(C=C).fit(X[None], y),
+                lambda: grid_scores(X[None], y, np.ones(40), np.ravel(C))):
+        with pytest.raises(ValueError, match="finite and above 0"): fit()
+
+
+def test_scores_that_are_missing_are_refused():
+    y = np.arange(40) % 2
+    for area in (auc, auc_parts):
+        with pytest.raises(ValueError, match="40 scores are NaN"): area([np.nan] * 40, y)
+
+    class Lost(LogisticProbe):
+        def decision_function(self, X): return np.full(len(X), np.nan)
+    with pytest.raises(ValueError, match="scores are NaN"): ProbeGrid(probe=Lost()).fit(data(40, 3)[0][None], y)
