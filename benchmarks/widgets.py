@@ -31,6 +31,7 @@ class Numbers:
         from test_explorer_browser import CARD, CLICKS, OUTLINE, at, kernel, notebook
         lab.open_notebook(notebook(tmp_path / "numbers.ipynb", CODE.format(folder=FOLDER)))
         lab.run_all()
+        assert not lab.errors(), lab.errors()
         lab.page.wait_for_selector(OUTLINE, timeout=60_000)
         print("\nfirst paint, from import to the outlined cell, s", kernel(lab, "round(time.monotonic() - imported, 2)"))
         print("imports and opening, s", kernel(lab, "round(imported - start, 2)"))
