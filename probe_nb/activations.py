@@ -25,18 +25,20 @@ from .limits import halved
 from .models import LM, Progress, track
 from .passes import read_shared, read_sites
 from .plan import _computed, _cut, _make_part, _walk
-from .store import (_check_same, _label, _Writer, create, decode, join, locked, missing, next_part, not_finite,
-                            open_parts, save_plan, whole_grid)
+from .store import (_check_same, _check_width, _label, _Writer, create, decode, join, locked, missing, next_part,
+                            not_finite, open_parts, save_plan, whole_grid)
 
 # %% ../nbs/05_activations.ipynb #0b7dc53a
 _KINDS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 def _form(lm, grid:Grid, dtype) -> tuple[str, int]:
-    "The type that values are kept in, and how many features there are: of one token that is read, once."
-    site, layer, one = grid.attrs["site"], min(grid.layer), np.zeros((1, 1), int)
-    at = "form", site, layer, lm.model.dtype
-    if at not in lm.tried: lm.tried[at] = read_sites(lm, [[0]], one, one + 1, ["first"], site, [layer])[0, 0, 0]
+    "The type that values are kept in, and how many features there are: of one token read once at these layers."
+    site, one = grid.attrs["site"], np.zeros((1, 1), int)
+    at = "form", site, tuple(grid.layer), lm.model.dtype
+    if at not in lm.tried: lm.tried[at] = read_sites(lm, [[0]], one, one + 1, ["first"], site, grid.layer)[0, 0, 0]
     kind = str(dtype or lm.tried[at].dtype).removeprefix("torch.")
+    if not dtype and kind not in _KINDS:
+        raise ValueError(f"{lm.name} computes in {kind}, which is not kept: choose dtype=\"float32\" or another")
     if kind not in _KINDS: raise ValueError(f"dtype={kind}: choose float32, float16 or bfloat16")
     return kind, len(lm.tried[at])
 
@@ -171,6 +173,7 @@ def _to_do(lm, grid:Grid, rows:_Rows, there:list[Part], path, dtype, token_budge
     "Parts that are to be read, the tokens of their rows, and their missing blocks."
     kind, width = _form(lm, grid, dtype)
     _check_same(path, grid, kind, there)
+    _check_width(path, grid, width, there)
     inside = lambda g: all(set(getattr(g, a)) <= set(getattr(grid, a)) for a in ("example", "position", "layer"))
     parts = [p for p in there if _gaps(p) and inside(p.grid)]
     todo = [_gaps(p) for p in parts]
@@ -243,7 +246,7 @@ def estimate(lm:LM, # the model that gave the answers
             ) -> Estimate: # tokens, bytes and seconds
     "What `extract` would take; one small batch is read to time it."
     _check_options(None, token_budget, block)
-    (grid, rows), path = _asked(lm, ans, pos, site, layers), None if path is None else Path(path)
+    (grid, rows), path = _asked(lm, ans, pos, site, layers), None if path is None else Path(path).expanduser()
     parts, ids, todo = _to_do(lm, grid, rows, open_parts(path) if path else [], path, dtype, token_budget, block)
     e = _estimate(parts, ids, todo, path)
     some = sorted(range(len(rows.ids)), key=lambda i: len(rows.ids[i]))[len(rows.ids)//2:]

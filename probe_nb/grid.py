@@ -6,7 +6,10 @@
 __all__ = ['Grid', 'Part']
 
 # %% ../nbs/04_grid.ipynb #6526c3a4
+import hashlib
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,12 @@ class Grid:
 # %% ../nbs/04_grid.ipynb #725b97b8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
+def _sum(*things) -> str:
+    "Sixteen hex digits that change when a thing does."
+    h = hashlib.sha256()
+    for t in things: h.update(t.tobytes() if isinstance(t, np.ndarray) else json.dumps(t, sort_keys=True).encode())
+    return h.hexdigest()[:16]
+
 @dataclass(frozen=True)
 class Part:
     "Activations that are read, and lie, together."
@@ -58,11 +67,24 @@ class Part:
     cell = property(lambda self: self.block*self.width*_BYTES[self.kind] + 4) # bytes of a position and layer in a block, checked
     raw = property(lambda self: np.dtype("<u2" if self.kind == "bfloat16" else self.kind).newbyteorder("<")) # bfloat16 as bits
 
+    @cached_property
+    def what(self) -> str:
+        "Sixteen hex digits of all that it is, but for its batches."
+        g, arrays = self.grid, (self.grid.example, self.place, self.grid.key, self.grid.start, self.grid.stop)
+        return _sum(*(a.astype(np.int64) for a in arrays), [g.position, g.pool, [int(i) for i in g.layer], g.attrs],
+                    [self.kind, self.width, self.block])
+
+    def seal(self,
+             k:int # a block's number
+            ) -> bytes: # its first sixteen
+        "Says whose block it is, and which."
+        return _sum(self.what, int(k)).encode()
+
     @property
     def nbytes(self) -> int:
         "Bytes on disk, without the labels."
         cells = len(self.grid.position)*len(self.grid.layer)
-        return self.n_blocks*(cells*(self.cell + 16) + 4 + 4*self.block + 4)
+        return self.n_blocks*(16 + cells*(self.cell + 16) + 4 + 4*self.block + 4)
 
     def rows(self,
              k:int # a block's number

@@ -17,6 +17,7 @@ import pandas as pd
 from .answers import check_model
 from .grid import Grid
 from .limits import most_tokens
+from .models import LM
 
 # %% ../nbs/04_joined.ipynb #0b7dc53a
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _grid(ans, pos, layers:list[int], attrs:dict) -> tuple[Grid, _Rows]:
     def wide(column):
         "[example, position] in the order of the answers, -1 where missing."
         places = pd.to_numeric(table[column], errors="coerce").astype("Float64")
-        odd = table[column].notna() & (places.isna() | (places < 0) | (places % 1 != 0)).fillna(True)
+        is_bool = table[column].map(lambda v: isinstance(v, (bool, np.bool_)))
+        odd = is_bool | table[column].notna() & (places.isna() | (places < 0) | (places % 1 != 0)).fillna(True)
         for (e, label), v in table[column][odd].head(1).items():
             raise ValueError(f"position {label!r} of example {e} has {column}={v!r}: tokens are counted from 0, NA is missing")
         return places.unstack()[labels].reindex(ans["example"]).to_numpy(float, na_value=-1).astype(np.int64)
@@ -110,6 +112,10 @@ def _numbers(layers) -> list[int]:
 
 def _asked(lm, ans, pos, site, layers) -> tuple[Grid, _Rows]:
     "What is asked for, once it is known that the model has it and gave these answers."
+    if not isinstance(lm, LM): raise ValueError(f"the model is {str(lm)[:60]!r}: load it, load_lm(…), and give what that returns")
+    for what, table in (("answers", ans), ("positions", pos)):
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(f"the {what} are {type(table).__name__}: give the table that answer or positions made")
     check_model(lm, ans)
     if site not in list(lm.sites): lm.tap(site, 0)
     layers = sorted(lm.sites[site]) if layers is None else _numbers(layers)

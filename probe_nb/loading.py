@@ -7,6 +7,7 @@ __all__ = ['DEMO', 'pick_device', 'known_revision']
 
 # %% ../nbs/00_loading.ipynb #6526c3a4
 import hashlib
+import json
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,8 +46,9 @@ def _source(name:str, revision:str|None, what="model") -> str:
 
 # %% ../nbs/00_loading.ipynb #74c8413d
 def _weights_hash(folder:Path) -> str:
-    "Twelve hex digits that change when the weights do: of their files' names, sizes and 64 kB at 64 places in each."
-    h = hashlib.sha256()
+    "Twelve hex digits that change when the weights do: of their files' names, sizes and 64 kB at 64 places, and config.json."
+    h, config = hashlib.sha256(), folder/"config.json"
+    if config.is_file(): h.update(config.read_bytes())
     for f in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin")):
         size = f.stat().st_size
         h.update(f"{f.name} {size}".encode())
@@ -63,10 +65,24 @@ def _halves(p:torch.Tensor) -> list[torch.Tensor]:
     halves = p.float().contiguous().view(torch.int16).reshape(-1, 2)  # little-endian: the lower one comes first
     return [halves[:, 1].contiguous(), *([halves[:, 0].contiguous()] if halves[:, 0].any() else [])]
 
+def _computes(told:dict, usual:dict|None=None) -> dict:
+    "What a configuration says of the computation, where it is not as `usual`; without names, types and ids."
+    from transformers import PreTrainedConfig
+    left = {*PreTrainedConfig().to_dict(), "torch_dtype", "use_cache"} - {"model_type"}
+    kept = {k: v for k, v in told.items() if k not in left and not k.startswith(("_", "output_", "initializer_"))
+            and not k.endswith(("_token_id", "dropout", "_pdrop")) and (k == "model_type" or v != (usual or {}).get(k))}
+    return {k: _computes(v) if isinstance(v, dict) else v for k, v in kept.items()}
+
+def _config_text(model) -> str:
+    "What `model` computes beside its weights; what a later version of the library adds as usual changes nothing."
+    if (config := getattr(model, "config", None)) is None: return ""
+    usual = {} if getattr(config, "has_no_defaults_at_init", False) else type(config)().to_dict()
+    return json.dumps(_computes(config.to_dict(), usual), sort_keys=True, default=str)
+
 def _values_hash(model:nn.Module) -> str:
-    "Twelve hex digits that change when a weight does, whatever type and device they are in: of every byte, 1 s a GB on a CPU."
-    h = hashlib.sha256()
-    for name, p in model.named_parameters():
+    "Twelve hex digits that change when a weight, a lasting buffer or the computation does: of every byte, 1 s a GB on a CPU."
+    h, lasting = hashlib.sha256(_config_text(model).encode()), model.state_dict().keys()
+    for name, p in (*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if n in lasting)):
         h.update(f"{name} {tuple(p.shape)}".encode())
         if p.is_meta: continue  # its values are on disk
         for half in _halves(p.detach().cpu().reshape(-1)): h.update(half.numpy())

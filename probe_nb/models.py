@@ -8,6 +8,7 @@ __all__ = ['Progress', 'track', 'LM', 'Check', 'check_lm', 'load_lm']
 # %% ../nbs/00_models.ipynb #6526c3a4
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ def track(items:Iterable, # what to walk through
 
 # %% ../nbs/00_models.ipynb #725b97b8
 _SMALL = 512  # features; below, one thread of a CPU is faster than several
+_LOCKS, _LOCKING = weakref.WeakKeyDictionary(), threading.Lock()  # one of each model, whatever LMs hold it
 
 @dataclass(frozen=True)
 class LM:
@@ -65,10 +67,10 @@ class LM:
         "Where ids go in."
         return self.model.get_input_embeddings().weight.device
 
-    @cached_property
+    @property
     def lock(self) -> threading.RLock:
         "Held while the model computes: hooks of one thread must not hear another's pass."
-        return threading.RLock()
+        with _LOCKING: return _LOCKS.setdefault(self.model, threading.RLock())
 
     @cached_property
     def rope(self) -> Rope:
@@ -241,6 +243,15 @@ def _behind(lm, layer, site) -> nn.Module|None:
     mlp = _parts(lm.blocks[layer])[1]
     return lm.blocks[layer].get_submodule(mlp[0]) if len(mlp) == 1 else None
 
+def _between(lm, layer, seen) -> list[nn.Module]|None:
+    "An MLP of two bare matrices in the block, with what acts between them."
+    names = _parts(lm.blocks[layer])[1]
+    if len(names) != 2: return None
+    first, last = map(lm.blocks[layer].get_submodule, names)
+    acts = [m for m in lm.blocks[layer].modules() if m in seen and not _has_matrix(m)]
+    act = next((m for m in acts if _same(seen[m][0], seen[first][2]) and _same(seen[m][2], seen[last][0])), None)
+    return act and [first, act, last]
+
 def _projections(lm, heard, seen) -> tuple[dict, list]:
     "Errors of what a site's own module makes of it, run alone, against the site that comes out; and a note where it cannot be."
     errors, other = {}, {}
@@ -248,9 +259,12 @@ def _projections(lm, heard, seen) -> tuple[dict, list]:
         for i in lm.sites.get(site, ()):
             part, (x, *_), (y, *_) = _behind(lm, i, site), heard[site, i], heard.get((out, i), [None])
             try:
-                if part is None or y is None: raise ValueError("no single module makes " + out + " of it")
-                first, *rest = seen[part][1]
-                got = _replay(part, [x.reshape(first.shape), *rest], lm.tap(out, i)[0] if site == "mlp_in" else part)
+                bare = site == "mlp_in" and part is None and _between(lm, i, seen)
+                if y is None or part is None and not bare: raise ValueError("no single module makes " + out + " of it")
+                first, *rest = seen[part or bare[0]][1]
+                if x.numel() != first.numel(): got = x.new_full(y.shape, torch.inf)  # what does not fit is not what it is given
+                elif bare: got = nn.Sequential(*bare)(x.reshape(first.shape))
+                else: got = _replay(part, [x.reshape(first.shape), *rest], lm.tap(out, i)[0] if site == "mlp_in" else part)
                 errors[site, i] = _off(got.reshape(y.shape), y) if got.numel() == y.numel() else torch.inf
             except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError) as e:
                 other.setdefault((site, str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__), []).append(i)
@@ -267,7 +281,7 @@ def _compare(lm, ids) -> tuple[dict, list, float]:
     "All errors, by what was compared; what could not be compared; the limit."
     small = [m for m in lm.model.modules() if not list(m.children()) and not _has_matrix(m)]  # norms and the like
     inside = {m for b in lm.blocks for m in b.modules()}
-    whole = [p for i in lm.sites.get("mlp_in", ()) if (p := _behind(lm, i, "mlp_in")) is not None]
+    whole = [lm.blocks[i].get_submodule(n) for i in lm.sites.get("mlp_in", ()) for n in _parts(lm.blocks[i])[1]]
     one, seen, out = _listen(lm, [ids], also=[*small, *lm.blocks, *whole], output_hidden_states=True)
     (right, *_), (left, *_) = (_listen(lm, [ids, ids[:len(ids)//2]], left=l) for l in (False, True))
     limit, start = _limit(lm.model, one[next(iter(one))][0].dtype), seen[lm.blocks[0]][1][0]
@@ -320,7 +334,8 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
     if not callable(tokenizer): tokenizer = _read_tokenizer(source if tokenizer is None else tokenizer, **kw)
     lm = _load_model(source, dtype=dtype, **kw, **placed)
     if not placed and not getattr(lm, "is_quantized", False): lm.to(device)
-    found = getattr(lm.config, "_commit_hash", None) or _values_hash(lm)
+    commit = getattr(lm.config, "_commit_hash", None)
+    found = commit + f"-{quantization}"*bool(quantization) if commit else _values_hash(lm)
     return _checked(LM(lm.eval(), tokenizer, str(model), found, find_sites(lm)), check)
 
 # %% ../nbs/00_models.ipynb #62e83953

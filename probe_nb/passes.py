@@ -31,7 +31,7 @@ def gather(h:torch.Tensor, # [row, token, feature]
         if how == "first": continue
         at = torch.arange(h.shape[1], device=h.device)
         inside = ((at >= start[:, k, None]) & (at < stop[:, k, None]))[..., None]
-        if how == "mean": out[:, k] = (h[row].float()*inside).sum(1)/inside.sum(1).clamp(min=1)
+        if how == "mean": out[:, k] = h[row].float().masked_fill(~inside, 0).sum(1)/inside.sum(1).clamp(min=1)
         else: out[:, k] = h[row].masked_fill(~inside, -torch.inf).amax(1)
     return out.masked_fill((start < 0)[..., None], torch.nan)
 
@@ -66,9 +66,9 @@ def _put(a, device) -> torch.Tensor|None:
 
 def _pad(rows:list[list[int]], lm, left=False) -> tuple[torch.Tensor, torch.Tensor]:
     "Ids and mask [row, token]."
-    n, pad = max(1, *map(len, rows)), lm.tokenizer.pad_token_id or 0
-    fill = lambda r, one, other: [other]*(n - len(r)) + one if left else one + [other]*(n - len(r))
-    return _put([fill(r, r, pad) for r in rows], lm.device), _put([fill(r, [1]*len(r), 0) for r in rows], lm.device)
+    n = max(1, *map(len, rows))
+    fill = lambda r, one: [0]*(n - len(r)) + one if left else one + [0]*(n - len(r))  # 0 is an id of every model
+    return _put([fill(r, r) for r in rows], lm.device), _put([fill(r, [1]*len(r)) for r in rows], lm.device)
 
 def _hear(lm, site, layers, start, stop, pool, n_rows, row=None, **inputs) -> torch.Tensor:
     "One forward pass; [row, position, layer, feature] on the device of its last value."

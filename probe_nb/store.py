@@ -6,7 +6,6 @@
 __all__ = ['write_block', 'create', 'missing', 'join', 'whole_grid', 'locked']
 
 # %% ../nbs/04_store.ipynb #6526c3a4
-import hashlib
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 from zarr.codecs import Crc32cCodec
 
-from .grid import Grid, Part
+from .grid import Grid, Part, _sum
 
 # %% ../nbs/04_store.ipynb #0b7dc53a
 def _crc(data:bytes) -> bytes: return google_crc32c.value(data).to_bytes(4, "little")
@@ -52,6 +51,8 @@ def writing(what:str|Path # what is written
                       "mend that and run the same again, what is written is kept") from e
 
 # %% ../nbs/04_store.ipynb #62840281
+_SEAL = 16 # bytes before a block's first cell
+
 def write_block(part:Part, # with its folder
                 k:int, # the block's number
                 values:np.ndarray, # [position, layer, row, feature]; all rows of a block, also where there are fewer
@@ -59,10 +60,11 @@ def write_block(part:Part, # with its folder
                ) -> None:
     "Write a block, then its mark."
     cells = values.reshape(-1, values.shape[2]*values.shape[3])
-    index = np.stack([np.arange(len(cells))*part.cell, np.full(len(cells), part.cell)], 1).astype("<u8").tobytes()
+    index = np.stack([_SEAL + np.arange(len(cells))*part.cell, np.full(len(cells), part.cell)], 1).astype("<u8").tobytes()
     with writing(f"block {k} of {part.folder}"):
         shard, mark = part.files(k)
         with _whole(shard) as io:
+            io.write(part.seal(k))
             for c in cells:
                 data = c.tobytes()
                 io.write(data)
@@ -73,10 +75,11 @@ def write_block(part:Part, # with its folder
         with _whole(mark) as io: io.write(marks.tobytes() + _crc(marks.tobytes()))
 
 # %% ../nbs/04_store.ipynb #56d4aca5
-def _checked(file:Path, start:int, size:int) -> bytes:
-    "Bytes whose checksum stands behind them; what is lost or damaged is named."
+def _checked(file:Path, start:int, size:int, seal=b"") -> bytes:
+    "Bytes whose checksum stands behind them; what is lost, damaged or another block's is named."
     try:
         with file.open("rb", buffering=0) as io:
+            own = io.read(len(seal)) == seal
             io.seek(start)
             data = io.read(size)
     except FileNotFoundError: raise ValueError(f"{file} is lost: run the same extract again, it reads that block anew") from None
@@ -84,6 +87,7 @@ def _checked(file:Path, start:int, size:int) -> bytes:
     if len(data) < size or _crc(data[:-4]) != data[-4:]:
         raise ValueError(f"{file} is damaged at byte {start} to {start + size}: delete it and run the same extract again, "
                          "it reads that block anew")
+    if not own: raise ValueError(f"{file} is another block's: delete it and run the same extract again, it reads that block anew")
     return data[:-4]
 
 def decode(raw:np.ndarray # as stored
@@ -93,7 +97,7 @@ def decode(raw:np.ndarray # as stored
 
 def _cell(part:Part, k:int, p:int, l:int) -> np.ndarray:
     "One position and layer in one block [row, feature], as float32."
-    data = _checked(part.files(k)[0], (p*len(part.grid.layer) + l)*part.cell, part.cell)
+    data = _checked(part.files(k)[0], _SEAL + (p*len(part.grid.layer) + l)*part.cell, part.cell, part.seal(k))
     return decode(np.frombuffer(data, part.raw).reshape(part.block, part.width))
 
 def not_finite(part:Part, # with its folder
@@ -106,15 +110,9 @@ def not_finite(part:Part, # with its folder
     return out
 
 # %% ../nbs/04_store.ipynb #725b97b8
-_FORMAT, _LABELS = 1, ("example", "place", "key", "start", "stop")
+_FORMAT, _LABELS = 2, ("example", "place", "key", "start", "stop")
 _SHOWN = ("position", "layer") # in the plan, and once more for other readers
 _DIMS = ("example", "position", "layer", "feature")
-
-def _sum(*things) -> str:
-    "Sixteen hex digits that change when a thing does."
-    h = hashlib.sha256()
-    for t in things: h.update(t.tobytes() if isinstance(t, np.ndarray) else json.dumps(t, sort_keys=True).encode())
-    return h.hexdigest()[:16]
 
 def _labels(part:Part) -> dict: return {n: getattr(part.grid, n, getattr(part, n, None)).astype(np.int64) for n in _LABELS}
 
@@ -132,6 +130,7 @@ def create(part:Part, # what is to be stored
            folder:Path # where; it comes into being in one step
           ) -> Part: # with its folder
     "A new, empty part on disk."
+    folder = folder.resolve()
     new, (n, p, l) = folder.with_name(folder.name + ".partial"), part.grid.shape
     data = {k: (_DIMS[:v.ndim], v) for k, v in _labels(part).items()}
     coords = dict(example=data.pop("example"), position=np.array(part.grid.position, object), layer=part.grid.layer)
@@ -147,7 +146,9 @@ def create(part:Part, # what is to be stored
         group.create_array("not_finite", shape=(n,), dtype="int32", chunks=(b,), fill_value=-1,
                            dimension_names=_DIMS[:1], **checked)
         save_plan(replace(part, folder=new))
-        if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
+        if folder.is_dir():  # what others hide in it stays
+            for f in folder.iterdir(): f.rename(new/f.name)
+            folder.rmdir()
         os.rename(new, folder)
     return replace(part, folder=folder)
 
@@ -155,12 +156,13 @@ def create(part:Part, # what is to be stored
 def _open_part(folder:Path) -> Part:
     "A part as it lies on disk; what is damaged or foreign is named."
     plan, why = folder/"acts"/"plan.json", f"delete {folder} and run again"
+    foreign = f"{folder} holds no activations of this version: use another folder, or delete that one"
     try:
         told = json.loads(plan.read_bytes())
         if told.pop("sum") != _sum(told): raise ValueError("its checksum differs")
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no activations of this version: use another folder, or delete that one") from None
+    except FileNotFoundError: raise ValueError(foreign) from None
     except (ValueError, KeyError, AttributeError) as e: raise ValueError(f"{plan} is damaged ({e}): {why}") from None
+    if told["format"] != _FORMAT: raise ValueError(foreign)
     try:
         group = zarr.open_group(folder, mode="r")
         labels = {n: np.asarray(group[n][:]) for n in (*_LABELS, *_SHOWN)}
@@ -177,16 +179,24 @@ def _additions(path:Path) -> list[int]:
     "Numbers of the parts that were added, of which some may have been deleted; what was only begun is none."
     return sorted(int(f.name[5:]) for f in path.glob("more-*") if f.name[5:].isdecimal())
 
+def _is_empty(path:Path) -> bool:
+    "Is there nothing, or only what others hide in a folder, such as Jupyter's checkpoints?"
+    return not path.is_dir() or all(f.name.startswith(".") for f in path.iterdir())
+
 def open_parts(path:Path # a folder of activations
               ) -> list[Part]: # in the order in which they were added
-    "What lies in a folder: its first part and what was added."
-    if not path.is_dir() or not any(path.iterdir()): return []
-    return [_open_part(path), *(_open_part(path/f"more-{i}") for i in _additions(path))]
+    "What lies in a folder: its first part and what was added, which must be of the same."
+    if _is_empty(path): return []
+    first, *more = _open_part(path), *(_open_part(path/f"more-{i}") for i in _additions(path))
+    for part in more:
+        _check_same(part.folder, first.grid, first.kind, [part])
+        _check_width(part.folder, first.grid, first.width, [part])
+    return [first, *more]
 
 def next_part(path:Path # a folder of activations
              ) -> Path: # where the next part goes
     "A name that is free, whatever was deleted or begun."
-    if not path.is_dir() or not any(path.iterdir()): return path
+    if _is_empty(path): return path
     return path/f"more-{max(_additions(path), default=0) + 1}"
 
 # %% ../nbs/04_store.ipynb #a2018980
@@ -210,6 +220,13 @@ def _check_same(path:Path, grid:Grid, kind:str|None, parts:list[Part]):
             if moved.any() or a.pool[i] != b.pool[j]:
                 where = f", in example {b.example[moved][0]}" if moved.any() else ""
                 raise ValueError(other.format(f"position {label!r} was elsewhere{where}"))
+
+def _check_width(path:Path, grid:Grid, width:int, parts:list[Part]):
+    "Refuse layers of unlike width in one folder: an array has one."
+    for part in parts:
+        if part.width != width:
+            raise ValueError(f"{path} has {part.width} features in layer {part.grid.layer[0]} and layer {grid.layer[0]} has "
+                             f"{width}: use another folder for layers of another width")
 
 # %% ../nbs/04_store.ipynb #e79a6e49
 def _meet(part:Part, grid:Grid, begun=False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -267,16 +284,32 @@ def _label(data, grid:Grid, **more) -> xr.DataArray:
     return out
 
 # %% ../nbs/04_store.ipynb #7baf2d5e
+def _lost(grid:Grid, parts:list[Part]) -> int:
+    "How many of the values asked for are NaN or infinite: from the marks, or counted where the marks tell of more than is asked."
+    met = [(p, *_meet(p, grid), not_finite(p)) for p in parts]
+    met = [(p, rows, ps, ls, np.where(rows >= 0, bad[rows], 0)) for p, rows, ps, ls, bad in met]
+    if not any(bad.any() for *_, bad in met): return 0
+    shared = sum(np.prod([(m >= 0).sum() for m in numbers]) for _, *numbers, _ in met) > np.prod(grid.shape)
+    cut = any(bad.any() and (ps >= 0).sum()*(ls >= 0).sum() < np.prod(p.grid.shape[1:]) for p, _, ps, ls, bad in met)
+    if not shared and not cut: return int(sum(bad.sum() for *_, bad in met))
+    lost = np.zeros(grid.shape, int)
+    for part, rows, ps, ls, bad in met:
+        for k in np.unique(rows[bad > 0]//part.block):
+            at = np.flatnonzero((bad > 0) & (rows//part.block == k))
+            for i, j in np.argwhere((ps[:, None] >= 0) & (ls >= 0)):
+                odd = (~np.isfinite(_cell(part, k, ps[i], ls[j])[rows[at] % part.block])).sum(1)
+                lost[at, i, j] = np.where(part.grid.start[rows[at], ps[i]] >= 0, odd, 0)  # what is missing is no loss
+    return int(lost.sum())
+
+# %% ../nbs/04_store.ipynb #17704b69
 def join(grid:Grid, # what is asked for; all of it is there
          parts:list[Part] # where it lies
         ) -> xr.DataArray: # [example, position, layer, feature], read from disk where it is used
     "One labelled array over several parts."
-    bad = {e: n for p in parts for e, n in zip(p.grid.example.tolist(), not_finite(p).tolist()) if n > 0}
-    total = sum(bad.get(e, 0) for e in grid.example.tolist())
     data = xr.Variable(_DIMS, indexing.LazilyIndexedArray(_Joined(grid, parts)))
-    return _label(data, grid, dtype=parts[0].kind, not_finite=total)
+    return _label(data, grid, dtype=parts[0].kind, not_finite=_lost(grid, parts))
 
-# %% ../nbs/04_store.ipynb #17704b69
+# %% ../nbs/04_store.ipynb #562ae44c
 def whole_grid(parts:list[Part] # what is there
               ) -> Grid: # every example, position and layer of them, examples in the order of the answers
     "All that parts have together."
@@ -289,7 +322,7 @@ def whole_grid(parts:list[Part] # what is there
     pick = lambda what: np.array([getattr(p.grid, what)[i] for _, p, i in kept])
     return Grid(pick("example"), pick("key"), none, none, list(names), list(names.values()), layers, first.attrs)
 
-# %% ../nbs/04_store.ipynb #47d09d50
+# %% ../nbs/04_store.ipynb #2844a2e5
 class _Writer:
     "Collects rows into blocks and writes them behind its user's back; a `with` block ends when all is on disk."
     def __init__(self, part:Part, waiting=2):
@@ -315,14 +348,15 @@ class _Writer:
             self._wait(self.waiting - 1)
             self.jobs.append(self.thread.submit(write_block, self.part, k, self.block, self.counts))
 
-# %% ../nbs/04_store.ipynb #2844a2e5
+# %% ../nbs/04_store.ipynb #74c4cabd
 @contextmanager
 def locked(path:Path # a folder that is to be written
           ):
     "Keep other processes from writing to `path` meanwhile."
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    real = path.resolve()  # a link to a folder is that folder
+    lock = filelock.FileLock(real.with_name(f".{real.name}.lock"))
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        real.parent.mkdir(parents=True, exist_ok=True)
         try: lock.acquire(timeout=0)
         except filelock.Timeout:
             raise RuntimeError(f"another process is writing {path}: wait for it to end, or use another folder") from None

@@ -1,5 +1,6 @@
 "What is stored is what the library computes, alone or in a batch, whole or resumed, in every architecture."
 import json
+import threading
 from collections import namedtuple
 
 import numpy as np
@@ -127,6 +128,53 @@ def test_pools_are_the_mean_and_the_maximum(rows, tokens, width, data):
     a, b = torch.full((rows, 3), start), torch.full((rows, 3), stop)
     got = gather(h, a, b, ["first", "mean", "max"])
     torch.testing.assert_close(got, torch.stack([h[:, start], h[:, start:stop].mean(1), h[:, start:stop].amax(1)], 1))
+
+
+def test_a_mean_knows_nothing_of_tokens_outside_its_span():
+    h = torch.ones(1, 4, 2)
+    h[:, 0], h[:, 3] = torch.inf, torch.nan
+    at = torch.tensor([[1, 1]])
+    torch.testing.assert_close(gather(h, at, at + 2, ["mean", "max"]), torch.ones(1, 2, 2))
+
+
+def test_threads_on_one_model_do_not_hear_each_other():
+    lm, rng, wrong = load_lm(tiny_model("llama"), TOK, check=False), np.random.default_rng(0), []
+    at = np.array([[1, 4]])
+    jobs = [([rng.integers(3, 300, int(n)).tolist()], layers) for n, layers in zip(rng.integers(6, 30, 8), [[0], [0, 2]]*4)]
+    read = lambda rows, layers: read_sites(lm, rows, at, at + 1, ["first"]*2, "resid", layers)
+    true = [read(*j) for j in jobs]
+    def work(k):
+        for _ in range(30):
+            try:
+                if not torch.equal(read(*jobs[k]), true[k]): wrong.append(k)
+            except Exception as e: wrong.append(e)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert not wrong
+
+
+def test_a_pad_token_that_the_model_does_not_know():
+    tok, lm = tiny_tokenizer(), load_lm(tiny_model("llama", vocab_size=331), TOK, check=False)
+    tok.add_special_tokens(dict(pad_token="<another>"))
+    ans, odd = answers(5), load_lm(lm.model, tok, check=False)
+    assert tok.pad_token_id >= odd.model.get_input_embeddings().weight.shape[0]
+    a, b = (extract(m, ans, positions(ans), progress=False).values for m in (lm, odd))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_no_table_and_no_model_is_one_sentence(lm):
+    ans = answers(3)
+    pos = positions(ans)
+    odd = pos.astype(dict(start=object))
+    odd.loc[odd.index[0], "start"] = True
+    double = load_lm(tiny_model("llama").double(), TOK, check=False)
+    for asked, why in (((lm, None, pos), "the answers are NoneType: give"), ((lm, ans, None), "the positions are NoneType"),
+                       ((lm, ans.to_dict(), pos), "the answers are dict"), (("demo", ans, pos), "the model is 'demo': load it"),
+                       ((lm, ans, odd), "has start=True: tokens are counted"),
+                       ((double, ans, pos), "computes in float64, which is not kept: choose dtype=")):
+        with pytest.raises(ValueError, match=why) as e: extract(*asked, progress=False)
+        assert "\n" not in str(e.value)
 
 
 def test_one_token_pooled_is_that_token(lm):

@@ -101,6 +101,53 @@ def test_an_objects_revision_changes_with_any_weight_and_not_with_its_type():
         first = found
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma4_text", "opt", "jamba"])
+def test_a_revision_is_of_the_computation_too(kind, tmp_path):
+    "Other angles, another window or a lasting buffer are another model; saving and loading it is the same one."
+    model, tok = tiny_model(kind), tiny_tokenizer()
+    revision = lambda m: load_lm(m, tok, check=False).revision
+    first = revision(model)
+    model.save_pretrained(tmp_path)
+    assert load_lm(str(tmp_path), tok, check=False, device="cpu").revision == first
+    if kind == "llama":
+        for more in (dict(rope_parameters=dict(rope_type="default", rope_theta=5e5)), dict(rms_norm_eps=1e-3),
+                     dict(rope_parameters=dict(rope_type="yarn", factor=4., original_max_position_embeddings=64))):
+            other = tiny_model(kind, **more)
+            other.load_state_dict(model.state_dict())
+            assert revision(other) != first
+        other = tiny_model(kind, use_cache=False, pad_token_id=5, attention_dropout=.1)
+        other.load_state_dict(model.state_dict())
+        assert revision(other) == first
+    if kind == "gemma4_text":
+        model.model.layers[1].layer_scalar.fill_(.5)
+        assert revision(model) != first
+
+
+def test_a_folder_of_other_angles_is_another_one(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    first = known_revision(str(tmp_path))
+    tiny_model("llama", rope_parameters=dict(rope_type="default", rope_theta=5e5)).save_pretrained(tmp_path)
+    assert known_revision(str(tmp_path)) != first
+
+
+def test_packed_weights_of_the_hub_are_another_revision(monkeypatch):
+    import probe_nb.models as M
+    made = tiny_model("llama")
+    made.config._commit_hash = "abc"
+    monkeypatch.setattr(M, "_load_model", lambda *a, **k: made)
+    monkeypatch.setattr(M, "_placement", lambda *a: {})
+    load = lambda q: load_lm("demo", tiny_tokenizer(), device="cpu", quantization=q, check=False)
+    names = [load(q).revision for q in (None, "4bit", "8bit")]
+    assert names == ["abc", "abc-4bit", "abc-8bit"]
+
+
+def test_two_that_hold_one_model_share_its_lock():
+    model = tiny_model("llama")
+    a, b = (load_lm(model, tiny_tokenizer(), check=False) for _ in range(2))
+    assert a.lock is b.lock is a.lock
+    assert load_lm(tiny_model("llama"), tiny_tokenizer(), check=False).lock is not a.lock
+
+
 def test_a_folder_that_was_trained_further_is_another_one(tmp_path):
     model = tiny_model("llama", vocab_size=20_000)
     model.save_pretrained(tmp_path)

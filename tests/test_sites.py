@@ -371,6 +371,7 @@ BREAKS = [("gpt2", deaf, {"left padding"}, 0), ("gpt2", lost, {"left padding"}, 
           ("llama", moved, {"increments", "projections"}, 0),
           ("llama", elsewhere("mlp_in", "post_attention_layernorm", "in"), {"projections"}, 1),
           ("llama", elsewhere("mlp_act", "mlp.up_proj", "in"), {"projections"}, 1),
+          ("llama", elsewhere("mlp_in", "mlp.gate_proj", "out"), {"projections"}, 1),  # it does not even fit
           ("llama", elsewhere("head", "self_attn.q_proj", "in"), {"projections"}, 1),
           ("bloom", elsewhere("mlp_in", "self_attention.dense", "in"), {"projections"}, 1),
           ("mixtral", elsewhere("mlp_in", "self_attn.q_proj", "in"), {"projections"}, 1),
@@ -398,10 +399,19 @@ def test_bloom_read_at_its_mlps_output_would_be_found():
     assert set(faults(lm)) == {"increments", "projections"}
 
 
+@pytest.mark.parametrize("kind, more", [("opt", {}), ("xglm", dict(d_model=32, attention_heads=4, num_layers=3, ffn_dim=64)),
+                                        ("biogpt", {})])
+def test_an_mlp_of_bare_matrices_is_proven_too(kind, more):
+    lm = loaded(kind, **more)
+    found = check_lm(lm)
+    assert found.faults == [] and found.notes == ()
+    assert {s for s, _ in found.errors["projections"]} == {"head", "mlp_act", "mlp_in"}
+    name = "self_attn.q_proj"
+    object.__setattr__(lm, "sites", lm.sites | {"mlp_in": lm.sites["mlp_in"] | {1: (name, "in")}})
+    assert set(faults(lm)) == {"projections"}
+
+
 def test_a_site_that_cannot_be_proven_is_said_to_be_so():
-    found = check_lm(loaded("opt"))
-    assert found.notes == ("mlp_in of layers 0-2 is not proven: no single module makes mlp_out of it",)
-    assert {s for s, _ in found.errors["projections"]} == {"head", "mlp_act"}
     lm = loaded("llama")
     b, true, calls = lm.blocks[1].mlp, lm.blocks[1].mlp.forward, []
     def once(x):  # as packed weights may, it runs where the model runs it and not alone

@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 import zarr
+from worlds import tiny_model, tiny_tokenizer
 
 import probe_nb.activations as A
 import probe_nb.store as S
 from probe_nb.activations import extract, open_acts
+from probe_nb.models import load_lm
 
 HERE = Path(__file__).parent
 resource = pytest.importorskip("resource", reason="limits and forks as POSIX has them")
@@ -391,3 +394,101 @@ def test_a_resumed_store_is_the_same_files(made, tmp_path, monkeypatch):
     assert not same_files(tmp_path/"a", tmp_path/"b")
     extract(*made, path=tmp_path/"b", progress=False)
     assert same_files(tmp_path/"a", tmp_path/"b")
+
+
+# Whose block it is
+
+def test_a_block_of_another_place_or_store_is_not_read(made, tmp_path):
+    lm, ans, pos = made
+    for name, site in (("a", "mlp_in"), ("b", "resid")):
+        extract(lm, ans, pos, path=tmp_path/name, site=site, block=4, progress=False)
+    one, two = (S.open_parts(tmp_path/"a")[0].files(k)[0] for k in (0, 1))
+    data = one.read_bytes(), two.read_bytes()
+    one.write_bytes(data[1]), two.write_bytes(data[0])  # exchanged
+    with pytest.raises(ValueError, match="c/0/0/0/0 is another block's: delete it and run the same extract"):
+        open_acts(tmp_path/"a").load()
+    one.write_bytes(S.open_parts(tmp_path/"b")[0].files(0)[0].read_bytes()), two.write_bytes(data[1])
+    with pytest.raises(ValueError, match="c/0/0/0/0 is another block's"): open_acts(tmp_path/"a").load()
+    one.unlink()
+    extract(lm, ans, pos, path=tmp_path/"a", block=4, progress=False)
+    assert one.read_bytes() == data[0]
+
+
+def test_an_addition_of_another_store_is_refused(made, tmp_path):
+    lm, ans, pos = made
+    other = A.replace(lm, revision="other")
+    extract(lm, *of(ans, pos, range(6)), path=tmp_path/"a", progress=False)
+    for name, *how in (("site", lm, "resid"), ("revision", other, "mlp_in")):
+        extract(how[0], *of(ans, pos, range(6, 12)), path=tmp_path/name, site=how[1], progress=False)
+        shutil.copytree(tmp_path/name, tmp_path/"a"/"more-1")
+        with pytest.raises(ValueError, match=f"more-1 holds other activations .of .*{name} "): open_acts(tmp_path/"a")
+        shutil.rmtree(tmp_path/"a"/"more-1")
+    open_acts(tmp_path/"a")
+
+
+def test_a_store_of_another_format_is_refused(made, tmp_path):
+    extract(*made, path=tmp_path/"a", progress=False)
+    plan = tmp_path/"a"/"acts"/"plan.json"
+    told = json.loads(plan.read_text()) | dict(format=1)
+    del told["sum"]
+    plan.write_text(json.dumps(told | dict(sum=S._sum(told))))
+    for f in (lambda: open_acts(tmp_path/"a"), lambda: extract(*made, path=tmp_path/"a", progress=False)):
+        with pytest.raises(ValueError, match="a holds no activations of this version: use another folder"): f()
+
+
+def test_layers_of_unlike_width_do_not_meet(made, tmp_path):
+    "Gemma 4's global heads are wider: refused before anything is made."
+    lm = load_lm(tiny_model("gemma4_text", global_head_dim=16), tiny_tokenizer(), check=False)
+    _, ans, pos = made
+    extract(lm, ans, pos, site="head", layers=[0], path=tmp_path/"a", progress=False)
+    with pytest.raises(ValueError, match="a has 32 features in layer 0 and layer 2 has 64: use another folder"):
+        extract(lm, ans, pos, site="head", layers=[2], path=tmp_path/"a", progress=False)
+    assert open_acts(tmp_path/"a").shape[2:] == (1, 32) and not list((tmp_path/"a").glob("more-*"))
+    with pytest.raises(ValueError, match="head has 32 features in layer 0 and 64 in layer 2"):
+        extract(lm, ans, pos, site="head", path=tmp_path/"b", progress=False)
+    assert not (tmp_path/"b").exists()
+    extract(lm, ans, pos, site="head", layers=[2], path=tmp_path/"c", progress=False)
+    shutil.copytree(tmp_path/"c", tmp_path/"a"/"more-1")
+    with pytest.raises(ValueError, match="more-1 has 64 features in layer 2 and layer 0 has 32"): open_acts(tmp_path/"a")
+
+
+@pytest.mark.filterwarnings("ignore:.*NaN or infinite")
+def test_what_is_not_finite_is_counted_of_what_is_asked(tmp_path):
+    "In halves of memory as on disk: added one after another, one position, a layer that has none."
+    lm, ans, pos = world(12)
+    pos.loc[(pos["example"] == 3) & (pos["position"] == "2"), ["start", "stop"]] = None  # missing is no loss
+    def overflow(m, a, out): out[0][..., :2] = torch.inf
+    for i in (1, 2): lm.tap("attn_out", i)[0].register_forward_hook(overflow)
+    some = pos[pos["position"] == "2"]
+    want = {a: extract(lm, ans, p, site="attn_out", layers=a[1], progress=False).attrs["not_finite"]
+            for p, a in ((pos, ("all", (0, 1, 2))), (some, ("one", (0, 1, 2))), (pos, ("none", (0,))))}
+    assert want["none", (0,)] == 0 < want["one", (0, 1, 2)] < want["all", (0, 1, 2)]
+    for k in (0, 1, 2):
+        last = extract(lm, ans, pos, site="attn_out", layers=list(range(k + 1)), path=tmp_path/"a", progress=False)
+    whole = extract(lm, ans, pos, site="attn_out", path=tmp_path/"b", block=5, progress=False)
+    assert last.attrs["not_finite"] == whole.attrs["not_finite"] == want["all", (0, 1, 2)]
+    for path in (tmp_path/"a", tmp_path/"b"):
+        assert open_acts(path, ans, some).attrs["not_finite"] == want["one", (0, 1, 2)]
+        assert open_acts(path, layers=[0]).attrs["not_finite"] == 0
+
+
+def test_a_link_is_the_folder_that_it_leads_to(made, true, tmp_path):
+    (tmp_path/"a").mkdir()
+    (tmp_path/"link").symlink_to(tmp_path/"a", target_is_directory=True)
+    with S.locked(tmp_path/"a"), pytest.raises(RuntimeError, match="is writing .*link"), S.locked(tmp_path/"link"): pass
+    close(extract(*made, path=tmp_path/"link", progress=False), true)
+    close(open_acts(tmp_path/"a"), true)
+
+
+def test_a_folder_that_holds_only_checkpoints_is_empty(made, true, tmp_path):
+    (tmp_path/"a"/".ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path/"a"/".ipynb_checkpoints"/"x.ipynb").write_text("mine")
+    close(extract(*made, path=tmp_path/"a", progress=False), true)
+    assert (tmp_path/"a"/".ipynb_checkpoints"/"x.ipynb").read_text() == "mine"
+    close(open_acts(tmp_path/"a"), true)
+
+
+def test_an_estimate_knows_a_home(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    extract(*made, path="~/a", progress=False)
+    assert A.estimate(*made, path="~/a").disk == 0
