@@ -9,6 +9,7 @@ __all__ = ['Probe', 'load_probe', 'freeze', 'groups_hash']
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -45,12 +46,24 @@ class Probe:
     version: str = __version__ # of probe_nb
     notes: dict = field(default_factory=dict) # anything else, as JSON knows it
 
+    def __post_init__(self):
+        for f in fields(self):
+            v = getattr(self, f.name)
+            if f.name in _ARRAYS:
+                v = np.array(v, np.float64)
+                v.setflags(write=False)
+            elif isinstance(v, np.generic): v = v.item()  # JSON knows no numbers of numpy's
+            object.__setattr__(self, f.name, v)
+        _fits(self)
+
     def __repr__(self):
         layer = "" if self.layer is None else f"layer {self.layer}"
         where = ", ".join(filter(None, [self.site, layer, self.position, self.model]))
         lines = [f"{self.kind or 'a'} probe of {len(self.direction)} features" + (f" at {where}" if where else "")]
         if self.n is not None: lines += [f"trained on {self.n:,} answers" + (f" of {self.dataset}" if self.dataset else "")]
-        lines += [f"called correct above {self.threshold:.4g}: {self.threshold_rule}", f"chances: {self.calibration} calibration"]
+        called = {-_BIG: "always called correct", _BIG: "never called correct"}.get(self.threshold)
+        called = called or f"called correct above {self.threshold:.4g}"
+        lines += [f"{called}: {self.threshold_rule}", f"chances: {self.calibration} calibration"]
         return "\n  ".join(lines)
 
     def score(self,
@@ -88,7 +101,8 @@ class Probe:
         from safetensors.numpy import save
         raw = save(numbers)
         facts = {k: v for k, v in asdict(self).items() if k not in _ARRAYS}
-        text = json.dumps({"format": _FORMAT, "sha256": hashlib.sha256(raw).hexdigest(), **facts}, indent=1, allow_nan=False)
+        text = json.dumps({"format": _FORMAT, "sha256": hashlib.sha256(raw).hexdigest(), **facts}, indent=1, allow_nan=False,
+                          default=_plain)
         for to, what in ((path, raw), (path.with_suffix(".json"), text.encode())):
             part = to.with_name(to.name + ".part")
             part.write_bytes(what)
@@ -97,6 +111,22 @@ class Probe:
 
 # %% ../nbs/15_frozen.ipynb #62840281
 _FORMAT, _ARRAYS = "probe_nb probe 1", ("direction", "mean", "scale", "knots")
+_BIG = float(np.finfo(np.float64).max)  # a threshold that no score passes; JSON knows no infinity
+
+def _fits(probe: Probe) -> None:
+    "Refuse arrays that are not of one length, or that would give NaN scores."
+    d = (probe.direction.size,)
+    if lost := [k for k in ("direction", "mean", "scale") if getattr(probe, k).shape != d]:
+        raise ValueError(f"{lost[0]} has the shape {getattr(probe, lost[0]).shape}: one number for each of {d[0]} features is needed")
+    if probe.knots.shape[1:] != (2,): raise ValueError(f"knots have the shape {probe.knots.shape}: [knot, 2] is needed")
+    if lost := [k for k in ("direction", "mean", "knots") if not np.isfinite(getattr(probe, k)).all()]:
+        raise ValueError(f"{lost[0]} holds a value that is NaN or infinite")
+    if not (probe.scale > 0).all(): raise ValueError("scale holds a value that is not above 0: a feature not used has infinity")
+
+def _plain(v) -> object:
+    "numpy's numbers and arrays, inside notes, as JSON knows them."
+    if isinstance(v, (np.generic, np.ndarray)): return v.tolist()
+    raise TypeError(f"a probe's file cannot hold {v!r}: only text, numbers, lists and dictionaries")
 
 def _named(path) -> Path:
     path = Path(path)
@@ -122,10 +152,7 @@ def load_probe(
     from safetensors import SafetensorError
     from safetensors.numpy import load
     try: probe = Probe(**load(raw), **facts)
-    except (TypeError, SafetensorError) as e: raise ValueError(f"'{path}' is no probe: {e}") from None
-    d = len(probe.direction)
-    if not (probe.direction.shape == probe.mean.shape == probe.scale.shape == (d,) and probe.knots.shape[1:] == (2,)):
-        raise ValueError(f"'{path}' is no probe: direction, mean and scale differ in length")
+    except (TypeError, ValueError, SafetensorError) as e: raise ValueError(f"'{path}' is no probe: {e}") from None
     return probe
 
 # %% ../nbs/15_frozen.ipynb #725b97b8
@@ -140,7 +167,10 @@ def freeze(
     **facts: object, # fields of `Probe`: site, layer, position, model, revision, n, dataset, groups, date, notes
 ) -> Probe: # nothing of it refers to the estimator
     "Make a fitted probe a frozen one."
-    w = np.array(estimator.coef_, np.float64).ravel()
+    if np.ndim(w := getattr(estimator, "coef_", None)) != 2 or len(w) != 1 or np.size(getattr(estimator, "intercept_", ())) != 1:
+        raise ValueError(f"{type(estimator).__name__} has no coef_ [1, feature] and intercept_: "
+                         "freeze takes a fitted probe of two classes that is one direction")
+    w = np.array(w, np.float64).ravel()
     named = {"LogisticProbe": "logistic", "RidgeProbe": "ridge", "MassMeanProbe": "mass-mean", "LDAProbe": "LDA"}
     made = {"kind": named.get(type(estimator).__name__, type(estimator).__name__), "C": getattr(estimator, "C", None)}
     known = {f.name for f in fields(Probe)} - set(_ARRAYS)
@@ -157,21 +187,33 @@ def _calibrated(s, y, kind: str, false_positives: float | None) -> dict:
     "Calibration and threshold from held-out scores."
     s, y = np.asarray(s, np.float64), np.asarray(y).astype(bool)
     if len(s) != len(y): raise ValueError(f"held_out has {len(s)} scores and {len(y)} labels: an example has one of each")
+    if lost := int((~np.isfinite(s)).sum()): raise ValueError(f"held_out holds {lost} scores that are NaN or infinite: leave them out")
     if y.all() or not y.any(): raise ValueError("held_out holds one kind of answer only: both are needed to calibrate")
     if kind == "sigmoid":
         slope, offset = _platt(s, y)
-        out, level = {"slope": slope, "offset": offset}, -offset / slope if slope else 0.
+        if slope <= 0: slope, offset = 0., float(np.log((y.sum() + 1) / ((~y).sum() + 1)))  # all the same chance
+        out, level = {"slope": slope, "offset": offset}, -offset / slope if slope else -_BIG if offset > 0 else _BIG
     elif kind == "isotonic":
         from sklearn.isotonic import IsotonicRegression
         fit = IsotonicRegression(out_of_bounds="clip").fit(s, y)
         knots = np.stack([fit.X_thresholds_, fit.y_thresholds_], 1).astype(np.float64)
-        out, level = {"knots": knots}, float(np.interp(.5, knots[:, 1] + 1e-12 * np.arange(len(knots)), knots[:, 0]))
+        out, level = {"knots": knots}, _half(knots)
+        slope = np.ptp(knots[:, 1])
     else: raise ValueError(f"calibration='{kind}': it is 'sigmoid' or 'isotonic'")
+    if not slope:
+        warnings.warn("the held-out scores do not rise with correctness: every answer gets the same chance", stacklevel=3)
     rule = f"chance one half after {kind} calibration on {len(s)} held-out scores"
     if false_positives is not None:
         level = float(np.quantile(s[~y], 1 - false_positives, method="higher"))
         rule = f"at most {false_positives:g} of {(~y).sum()} wrong held-out answers above it"
-    return out | {"calibration": kind, "threshold": float(level), "threshold_rule": rule}
+    return out | {"calibration": kind, "threshold": float(np.clip(level, -_BIG, _BIG)), "threshold_rule": rule}
+
+def _half(knots: np.ndarray) -> float:
+    "The score above which the chance is above one half."
+    s, p = knots.T
+    k = np.searchsorted(p, .5, side="right")  # the first knot above
+    if k in (0, len(p)): return _BIG if k else -_BIG
+    return s[k - 1] + (.5 - p[k - 1]) / (p[k] - p[k - 1]) * (s[k] - s[k - 1])
 
 def _platt(s: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     "Slope and offset of Platt's sigmoid, with his targets (n₁+1)/(n₁+2) and 1/(n₀+2), by Newton's method."

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from probe_nb.frozen import Probe, freeze, groups_hash, load_probe
-from probe_nb.kinds import LDAProbe, MassMeanProbe, RidgeProbe
+from probe_nb.kinds import AttentionProbe, LDAProbe, MassMeanProbe, MLPProbe, OneVsRestProbe, RidgeProbe
 from probe_nb.probes import LogisticProbe
 
 
@@ -127,3 +128,61 @@ def test_what_does_not_fit_is_said():
 def test_groups_hash_is_of_the_set():
     assert groups_hash(["b", "a", "a"]) == groups_hash(["a", "b"]) != groups_hash(["a"]) and len(groups_hash([1])) == 16
     assert isinstance(freeze(LogisticProbe().fit(*data())), Probe)
+
+
+@pytest.mark.parametrize("calibration", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("share", [.3, .7, .95])
+@pytest.mark.parametrize("gain", [-1., 0., .3, 2.])
+def test_what_is_called_correct_has_a_chance_above_one_half(calibration, share, gain, tmp_path):
+    "Also where held-out scores are below chance: then all have the same, and it is said."
+    rng = np.random.default_rng(0)
+    y = rng.random(300) < share
+    s = rng.normal(size=300) + gain * y
+    X, labels = data()
+    fit = LogisticProbe().fit(X, labels)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        probe = freeze(fit, held_out=(s, y), calibration=calibration)
+    again = load_probe(probe.save(tmp_path / "p.safetensors"))
+    at = X[:, 1:2] - 10  # from far below to far above
+    reads = Probe(**{k: v for k, v in vars(again).items()} | dict(direction=[1.], mean=[0.], scale=[1.], intercept=0.))
+    chance = reads.predict_proba(at)[:, 1]
+    sure = np.abs(chance - .5) > 1e-9
+    assert (reads.predict(at) == (chance > .5))[sure].all()
+    assert (np.diff(chance[np.argsort(at[:, 0])]) >= 0).all()
+    if gain < 0:
+        assert np.ptp(chance) == 0 or calibration == "isotonic"
+        assert any("do not rise" in str(w.message) for w in told) == (np.ptp(chance) == 0)
+    if gain == 2: assert not told
+    if np.ptp(chance) == 0 and calibration == "sigmoid": assert "called correct" in repr(probe) and "e+308" not in repr(probe)
+
+
+def test_a_frozen_probe_cannot_be_edited():
+    X, y = data()
+    fit = LogisticProbe().fit(X, y)
+    probe = freeze(fit, mean=X.mean(0), held_out=(X[:, 1], y), calibration="isotonic")
+    for k in ("direction", "mean", "scale", "knots"):
+        with pytest.raises(ValueError, match="read-only"): getattr(probe, k)[0] = 99
+    fit.coef_[0, 0] = 99
+    assert probe.direction[0] != 99
+
+
+def test_numbers_of_numpys_are_saved(tmp_path):
+    X, y = data()
+    probe = freeze(LogisticProbe(C=np.float32(.5)).fit(X, y), layer=np.int64(3), n=np.int32(7), notes={"a": np.float32(2), "b": X[:2, 0]})
+    again = load_probe(probe.save(tmp_path / "p.safetensors"))
+    assert (again.layer, again.n, again.C, again.notes["a"]) == (3, 7, .5, 2) and again.notes["b"] == X[:2, 0].tolist()
+    with pytest.raises(TypeError, match="cannot hold"): freeze(LogisticProbe().fit(X, y), notes={"a": {1, 2}}).save(tmp_path / "q.safetensors")
+
+
+def test_what_is_no_direction_is_said():
+    X, y = data()
+    look = AttentionProbe(epochs=1) if "epochs" in AttentionProbe().get_params() else AttentionProbe()
+    for e in (LogisticProbe(), MLPProbe().fit(X, y), OneVsRestProbe().fit(X, y), look.fit(X[:, None], y),
+              LogisticRegression().fit(X, np.arange(200) % 3)):
+        with pytest.raises(ValueError, match=f"{type(e).__name__} has no coef_"): freeze(e)
+    fit = LogisticProbe().fit(X, y)
+    for change, says in [(dict(mean=np.zeros(5)), "mean has the shape"), (dict(scale=np.ones((2, 6))), "scale has the shape"),
+                         (dict(scale=np.r_[0., np.ones(5)]), "not above 0"), (dict(mean=np.full(6, np.nan)), "mean holds"),
+                         (dict(held_out=(np.r_[np.nan, X[1:, 0]], y)), "1 scores that are NaN")]:
+        with pytest.raises(ValueError, match=says): freeze(fit, **change)
