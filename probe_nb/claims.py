@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .published import cell_bounds
+from .published import _number, _span, _within, cell_bounds
 
 # %% ../nbs/22_claims.ipynb #0b7dc53a
 def _legible(text, limit: int = 60) -> str:
@@ -84,12 +84,6 @@ def _names(names: Sequence[str], most: int = 15) -> str:
     "A list of names in words, the first of them when there are many"
     return ", ".join(map(_legible, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
-def _span(layers: Sequence[int]) -> str:
-    "Layers in words: 0–8, 10, 12–16"
-    cuts = np.flatnonzero(np.diff(layers) != 1) + 1
-    runs = [f"{r[0]}" if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in np.split(np.asarray(layers), cuts)]
-    return ", ".join(runs[:12]) + (f" … {layers[-1]}" if len(runs) > 12 else "")
-
 # %% ../nbs/22_claims.ipynb #b6149bb9
 def _decide(low: float, high: float, above: float | None = None, below: float | None = None) -> str:
     "Whether a quantity from `low` to `high` lies above one number and below another"
@@ -99,15 +93,6 @@ def _decide(low: float, high: float, above: float | None = None, below: float | 
 def _all(verdicts: Sequence[str]) -> str:
     "Of several that must hold together"
     return next((v for v in ("false", "undecided") if v in verdicts), "true")
-
-def _number(v: float) -> str: return f"{v + 0:.3f}" if abs(v) < 10 else f"{v:.4g}"
-
-def _within(value: float, low: float, high: float) -> str:
-    "A number with what is known of it"
-    if low == high: return _number(value)
-    if not np.isfinite([low, high]).all(): return f"{_number(value)} (its interval is not known)"
-    if low == 0 and high == value: return f"at most {_number(high)}"
-    return f"{_number(value)} ({_number(low)} to {_number(high)})"
 
 # %% ../nbs/22_claims.ipynb #a2018980
 def _at(b: xr.Dataset, where: np.ndarray) -> str:
@@ -133,7 +118,7 @@ def _peak(b: xr.Dataset, region: np.ndarray, c: dict) -> tuple:
     there = b.value.notnull().values
     among = _columns(b, c["position"] if c["of"] == "columns" else None)
     rest = there & ~region & np.isin(np.arange(there.shape[1]), among)
-    ours, region, parts = _most(b, region & there), region & there, []
+    ours, where, region, parts = _most(b, region & there), region, region & there, []
     reason = f"the largest cell there is {_at(b, region)}"
     if rest.any():
         v, low, high = _most(b, rest)
@@ -141,6 +126,8 @@ def _peak(b: xr.Dataset, region: np.ndarray, c: dict) -> tuple:
         parts.append("true" if ends[1] > 0 else "false" if ends[2] < 0 else "undecided")
         reason += f", elsewhere {_at(b, rest)}"
     else: ends = ours
+    gone = ~there & ~where & np.isin(np.arange(there.shape[1]), among)
+    if gone.any(): reason += f", where {gone.sum()} cells are missing and not counted"
     if c["above"] is not None or c["below"] is not None:
         nested = c["of"] == "figure" and _nested(b, region)
         ends = nested or ours
@@ -173,6 +160,17 @@ def _mean(b: xr.Dataset, where: np.ndarray) -> np.ndarray: # value, low, high
     "What is known of the mean of some cells"
     return np.array([b[k].values[where].mean() for k in ("value", "low", "high")])
 
+def _complete(b: xr.Dataset, region: np.ndarray) -> tuple[np.ndarray, str]: # the same without other layers, and a remark
+    "The layers at which each column that has any value has one: means over them are of the same columns"
+    there = b.value.notnull().values & region
+    columns, rows = there.any(0), region.any(1)
+    full = rows & (there | ~columns).all(1) & columns.any()
+    left, gone = rows & ~full & there.any(1), region.any(0) & ~columns
+    said = []
+    if left.any(): said.append(f"layers {_span(b['layer'].values[left])} lack a column and take no part")
+    if gone.any(): said.append(f"nothing is there of {_names(b['position'].values[gone].tolist(), 8)}")
+    return there & full[:, None], "; ".join(["", *said])
+
 def _less(x: np.ndarray, y: np.ndarray) -> np.ndarray: # value, low, high
     "What is known of a difference"
     with np.errstate(invalid="ignore"): return np.array([x[0] - y[0], x[1] - y[2], x[2] - y[1]])
@@ -181,12 +179,13 @@ def _ordering(b: xr.Dataset, region: np.ndarray, c: dict) -> tuple:
     "Are the columns on average above the others?"
     other = np.zeros_like(region)
     other[np.ix_(_layers(b, c["layers"]), _columns(b, c["than"]))] = True
-    there, margin = b.value.notnull().values, c["margin"] or 0
-    if not (other & there).any(): return "undecided", np.nan, np.nan, np.nan, "every cell of the other columns is missing"
+    there, lost = _complete(b, region | other)
+    if not (other & there).any() or not (region & there).any():
+        return "undecided", np.nan, np.nan, np.nan, "no layer has a value on both sides" + lost
     x, y = _mean(b, region & there), _mean(b, other & there)
     ends = _less(x, y)
-    reason = f"the means are {_within(*x)} and {_within(*y)}, their difference {_within(*ends)}"
-    return _decide(*ends[1:], above=margin), *ends, reason
+    reason = f"the means are {_within(*x)} and {_within(*y)}, their difference {_within(*ends)}{lost}"
+    return _decide(*ends[1:], above=c["margin"] or 0), *ends, reason
 
 def _margin(b: xr.Dataset) -> float:
     "What counts as a change: 0.05 of AUC, or a tenth of the figure's range"
@@ -194,16 +193,16 @@ def _margin(b: xr.Dataset) -> float:
 
 def _trend(b: xr.Dataset, region: np.ndarray, c: dict) -> tuple:
     "Does the mean over the columns rise, fall, or neither?"
-    region = region & b.value.notnull().values
+    region, lost = _complete(b, region)
     rows, margin = np.flatnonzero(region.any(1)), _margin(b) if c["margin"] is None else c["margin"]
-    if len(rows) < 2: return "undecided", np.nan, np.nan, np.nan, "fewer than two layers have a value"
+    if len(rows) < 2: return "undecided", np.nan, np.nan, np.nan, "fewer than two layers have a value" + lost
     at = lambda some: _mean(b, region & np.isin(np.arange(len(region)), some)[:, None])
-    if c["direction"] == "flat": return _flat(np.array([at([r]) for r in rows]), margin)
+    if c["direction"] == "flat": return *(out := _flat(np.array([at([r]) for r in rows]), margin))[:-1], out[-1] + lost
     k = max(1, len(rows) // 3)
     first, last = at(rows[:k]), at(rows[-k:])
     ends, down = _less(last, first), c["direction"] == "falls"
     reason = (f"from {_within(*first)} in the first third of these layers to {_within(*last)} in the last, "
-              f"a change of {_within(*ends)}, where more than {_number(margin)} counts")
+              f"a change of {_within(*ends)}, where more than {_number(margin)} counts{lost}")
     return _decide(*(-ends[:0:-1] if down else ends[1:]), above=margin), *ends, reason
 
 def _flat(each: np.ndarray, margin: float) -> tuple:
@@ -227,10 +226,10 @@ def _axis(b: xr.Dataset, c: dict) -> tuple:
         if not invented and not left and asked != have: wrong.append("the columns stand in another order")
         said.append(f"{len(have)} columns, {_names(have)}")
     if c["layers"] is not None:
-        got = b["layer"].values
-        if (min(c["layers"]), max(c["layers"])) != (got.min(), got.max()):
-            wrong.append(f"the layers run from {got.min()} to {got.max()}")
-        said.append(f"layers {_span(got.tolist())}")
+        got, asked = b["layer"].values.tolist(), c["layers"]
+        if asked not in (got, [got[0], got[-1]]):
+            wrong.append(f"the layers run from {got[0]} to {got[-1]}" if len(asked) < 3 else f"the layers are {_span(got)}")
+        said.append(f"layers {_span(got)}")
     return "false" if wrong else "true", np.nan, np.nan, np.nan, "; ".join(wrong or said)
 
 # %% ../nbs/22_claims.ipynb #95f5ba03
@@ -247,7 +246,9 @@ def _plain(k: str, v):
     one = isinstance(v, str) or np.isscalar(v)
     try:
         if k in ("position", "than"): v = [str(p) for p in ([v] if one else v)]
-        elif k == "layers": v = sorted({int(n) for n in ([v] if one else v)})
+        elif k == "layers":
+            if not np.isfinite(v := [float(n) for n in ([v] if one else v)]).all(): raise ValueError
+            v = sorted({int(n) if n.is_integer() else n for n in v})
         elif not np.isfinite(v := float(v)): raise ValueError
     except (TypeError, ValueError): raise ValueError(f"{k}={_legible(v)!r} is not what a claim can name") from None
     if isinstance(v, list) and not v: raise ValueError(f"{k}=[] names nothing")
@@ -316,13 +317,15 @@ def _say(c: dict, name: str) -> str:
     ends = " and ".join(f"{k} {c[k]:g}" for k in ("above", "below") if c[k] is not None)
     here, over, then = ", ".join(filter(None, [where, deep])), f"over {deep or 'all layers'}", f", {ends}" if ends else ""
     whole = where or "the figure"
-    axes = where and f"the columns are {where}", deep and f"the rows are {deep}"
+    rows = deep and (f"the rows run from layer {a[0]} to {a[1]}" if len(a) == 2 else f"the rows are {deep}")
+    axes = where and f"the columns are {where}", rows
     if c["kind"] == "axis": return " and ".join(filter(None, axes))
     if c["kind"] == "peak" and c["of"] == "columns": return f"the largest {name} of {whole} is in {deep or 'any layer'}{then}"
     if c["kind"] == "peak": return f"the largest {name} is in {here}{then}"
     if c["kind"] == "trend":
         mean = "the mean of " if where and len(c["position"]) > 1 else ""
-        return f"{mean}{whole} {'stays flat' if c['direction'] == 'flat' else c['direction']} {over}"
+        if c["direction"] == "flat": return f"{mean}{whole} stays flat {over}"
+        return f"{mean}{whole} {c['direction']} {over}, the last third of them held against the first"
     if c["kind"] == "ordering":
         return f"{where} above {_names(c['than'])} {over}" + (f" by {c['margin']:g}" if c["margin"] else "")
     some, share = c["kind"] == "threshold" and c["cells"] == "some", f"at least {100 * c['share']:g} % of the cells"

@@ -12,17 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from .claims import _legible, _number, _span, _within
-from .published import cell_bounds
+from .claims import _flat, _legible, _margin
+from .published import _number, _span, _within, cell_bounds
 
 # %% ../nbs/22_describe.ipynb #0b7dc53a
-def _step(b: xr.Dataset) -> float:
-    "What counts as a difference"
-    return .05 if b.attrs["metric"] == "auc" else .1 * float(b.value.max() - b.value.min())
-
 def _differ(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> np.ndarray: # [cell, cell]
     "Which cells differ from which"
     return (np.abs(v[:, None] - v) > step + 1e-9) & ((low[:, None] > high) | (low > high[:, None]))
+
+def _run(near: np.ndarray) -> int:
+    "How many from the first on"
+    return len(near) if near.all() else int(near.argmin())
+
+def _shape(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> str: # each [layer]
+    "The word for a column, by the rules above; one that claims nothing where none is certain"
+    apart, top, n = _differ(v, low, high, step), int(v.argmax()), len(v)
+    if not apart.any(): return "flat" if _flat(np.array([v, low, high]).T, step)[0] == "true" else "no difference"
+    later = np.triu(np.ones((n, n), bool)) # [earlier, later]
+    up, down = (apart & later & d for d in (v[None] > v[:, None], v[None] < v[:, None]))
+    near, rise, fall = v >= v[top] - step - 1e-9, up[0, top], down[top, -1]
+    end = _run(near[::-1])
+    if rise and not down.any() and end >= n - top: return "rises" if end >= max(2, n / 4) else "rises to the end"
+    if fall and not up.any() and _run(near) > top: return "falls"
+    if rise and fall and not down[:, :top + 1].any() and not up[top:].any(): return "rises and falls"
+    return "uneven" if (down.any(0) & up.any(1)).any() else "not clear"
 
 def _trend(b: xr.Dataset, position: int) -> dict:
     "One column over depth"
@@ -30,33 +43,30 @@ def _trend(b: xr.Dataset, position: int) -> dict:
     v, low, high = (b[k].values[there, position] for k in ("value", "low", "high"))
     out, layers = dict(position=b["position"].values[position], layers=len(there)), b["layer"].values[there].tolist()
     if len(there) < 3: return out | dict(shape="too few layers")
-    apart, top = _differ(v, low, high, _step(b)), int(v.argmax())
-    same = ~apart[top] # the layers that do not differ from the largest
-    ends = {(1, 0): "falls", (0, 1): "rises", (0, 0): "rises and falls", (1, 1): "uneven"}
-    shape = ends[same[0], same[-1]] if apart.any() else "flat"
-    falls_back = bool((np.triu(apart) & (v[None] < v[:, None])).any()) # a later layer below an earlier one
-    run = np.flatnonzero(same)
-    if shape == "rises": run = np.arange(len(same) - len(np.trim_zeros(same[::-1].cumprod())), len(same))
-    if shape == "falls": run = np.arange(len(np.trim_zeros(same.cumprod())))
-    cell = lambda i: (layers[i], float(v[i]))
-    return out | dict(shape=shape, first=cell(0), top=cell(top), last=cell(-1), at=(layers[run[0]], layers[run[-1]]),
-                      falls_back=falls_back)
+    step, cell = _margin(b), lambda i: (layers[i], float(v[i]))
+    near, shape = v >= v.max() - step - 1e-9, _shape(v, low, high, step)
+    i, j = np.flatnonzero(near)[[0, -1]]
+    if shape.startswith("rises") and "falls" not in shape: i = len(v) - _run(near[::-1])
+    if shape == "falls": j = _run(near) - 1
+    thirds = [float(part.mean()) for part in np.array_split(v, 3)]
+    ends = dict(first=cell(0), top=cell(int(v.argmax())), last=cell(-1), at=(layers[i], layers[j]))
+    return out | ends | dict(shape=shape, thirds=thirds)
 
-# %% ../nbs/22_describe.ipynb #56d4aca5
+# %% ../nbs/22_describe.ipynb #18e7bf67
 def _cell(b: xr.Dataset, l: int, p: int) -> dict:
     "One cell: where, and what is known of it"
     known = {k: float(b[k].values[l, p]) for k in ("value", "low", "high")}
-    return dict(layer=int(b["layer"].values[l]), position=b["position"].values[p]) | known
+    return dict(layer=b["layer"].values[l].item(), position=b["position"].values[p]) | known
 
-def _frame(b: xr.Dataset, a: dict) -> dict:
+def _frame(b: xr.Dataset, a: dict, has_auc: bool) -> dict:
     "What the figure is, its axes and range"
     v, layers = b.value.values, b["layer"].values.tolist()
     there = np.isfinite(v)
-    out = dict(metric=b.attrs["metric"], name=b.attrs["name"], within=b.attrs["within"], step=_step(b), layers=layers,
+    out = dict(metric=b.attrs["metric"], name=b.attrs["name"], within=b.attrs["within"], step=_margin(b), layers=layers,
                positions=b["position"].values.tolist(), cells=v.size, present=int(there.sum()))
     told = ("title", "model", "site", "what", "figure", "dataset", "citation", "note", "protocol")
     out |= {k: str(a[k]) for k in told if a.get(k)}
-    out["published"] = "digitising_error" in a
+    out |= dict(published="digitising_error" in a, has_auc=has_auc)
     if not there.any(): return out
     places = {k: np.unravel_index(f(v), v.shape) for k, f in (("lowest", np.nanargmin), ("peak", np.nanargmax))}
     return out | {k: _cell(b, *at) for k, at in places.items()} | dict(
@@ -69,10 +79,10 @@ def _chosen(pmap: xr.Dataset) -> dict:
         parts = ("layer", "position", "auc", "auc_low", "auc_high", "n", "n_wrong", "share")
         out["best"] = {k: a.get(f"best_{k}") for k in parts}
     if "plateau" in pmap and pmap["plateau"].any():
-        l, p = np.nonzero(pmap["plateau"].transpose("layer", "position").values)
-        layers = pmap["layer"].values[l]
-        out["plateau"] = dict(cells=len(l), layers=(int(layers.min()), int(layers.max())),
-                              positions=[str(pmap["position"].values[i]) for i in np.unique(p)])
+        on = pmap["plateau"].transpose("layer", "position").sortby("layer").values > 0
+        layers, names = np.sort(pmap["layer"].values), pmap["position"].values
+        columns = [dict(position=str(p), layers=layers[c].tolist()) for p, c in zip(names, on.T) if c.any()]
+        out["plateau"] = dict(cells=int(on.sum()), columns=columns)
     return out
 
 def _null(pmap: xr.Dataset) -> dict:
@@ -84,17 +94,18 @@ def _null(pmap: xr.Dataset) -> dict:
     return dict(null=dict(cleared=int(clear.sum()), positions=names[clear.any(0)].tolist(), never=names[~clear.any(0)].tolist(),
                           bar=float(bar) if np.isfinite(bar) else None, permutations=pmap.attrs.get("permutations")))
 
-# %% ../nbs/22_describe.ipynb #725b97b8
+# %% ../nbs/22_describe.ipynb #74c8413d
 def _band(b: xr.Dataset, f: dict) -> dict:
     "Where the high band lies, or why there is none"
-    probe, peak = f["metric"] == "auc", f["peak"]
+    probe, clear = f["metric"] == "auc", b.low.values > .5
     base = .5 if probe else f["lowest"]["value"]
-    if probe and peak["low"] <= .5: return dict(none="the largest cell is not clearly above 0.5")
+    if probe and not clear.any(): return dict(none="no cell is clearly above 0.5")
     if f.get("null") and probe and not f["null"]["cleared"]: return dict(none="no cell clears the null")
-    if peak["value"] == base: return dict(none="all cells are equal")
-    bar = base + .75 * (peak["value"] - base)
+    largest = b.value.values[clear].max() if probe else f["peak"]["value"]
+    if largest == base: return dict(none="all cells are equal")
+    bar = base + .75 * (largest - base)
     inside, layers = b.value.values >= bar, b["layer"].values
-    def run(p, rows): return dict(position=p, layers=(int(layers[rows[0]]), int(layers[rows[-1]])), cells=len(rows),
+    def run(p, rows): return dict(position=p, layers=tuple(layers[rows[[0, -1]]].tolist()), cells=len(rows),
                                   between=int(rows[-1] - rows[0] + 1))
     columns = [run(p, rows) for p, column in zip(f["positions"], inside.T) if len(rows := np.flatnonzero(column))]
     rows = inside.any(1)
@@ -103,7 +114,8 @@ def _band(b: xr.Dataset, f: dict) -> dict:
                 outside=[p for p, column in zip(f["positions"], inside.T) if not column.any()],
                 quiet_layers=layers[~rows].tolist())
 
-_FAMILIES = (("the exact answer's tokens", r"exact_answer.*"), ("the answer's first tokens", r"first_answer|second_answer"),
+_FAMILIES = (("the exact answer's tokens and those beside it", r"exact_answer.*"),
+             ("the answer's first tokens", r"first_answer|second_answer"),
              ("the question's last token", r"last_q"), ("tokens counted from the end", r"-\d+"))
 
 def _groups(b: xr.Dataset, f: dict) -> list[dict]:
@@ -116,9 +128,12 @@ def _groups(b: xr.Dataset, f: dict) -> list[dict]:
     if len(found) < 2: return []
     mean = lambda row: np.nanmean(row) if np.isfinite(row).any() else -np.inf
     by_layer = np.array([[mean(row) for row in v[:, i]] for i in found.values()])
-    first = by_layer.argmax(0)[np.isfinite(by_layer.max(0))]
+    by_layer = by_layer[:, np.isfinite(by_layer.max(0))]
+    first = by_layer > by_layer.max(0) - 1e-9 # two that share the highest mean lead nowhere
+    tied = int((first.sum(0) > 1).sum())
     out = [dict(kind=k, positions=[f["positions"][j] for j in i], mean=float(np.nanmean(v[:, i])),
-                largest=float(np.nanmax(v[:, i])), leads=int((first == n).sum()), of=len(first))
+                largest=float(np.nanmax(v[:, i])), leads=int((first[n] & (first.sum(0) == 1)).sum()), of=first.shape[1],
+                tied=tied)
            for n, (k, i) in enumerate(found.items())]
     return sorted(out, key=lambda g: -g["mean"])
 
@@ -132,21 +147,24 @@ def _missing(pmap: xr.Dataset, b: xr.Dataset) -> list[dict]:
     return sorted((dict(reason=r, cells=int((at := gone & (why == r)).sum()), positions=names[at.any(0)].tolist(),
                         whole=names[at.all(0)].tolist()) for r in dict.fromkeys(why[gone])), key=lambda m: -m["cells"])
 
-# %% ../nbs/22_describe.ipynb #74c8413d
+# %% ../nbs/22_describe.ipynb #fbe066a5
 def _facts(pmap: xr.Dataset, metric: str | None) -> dict:
     "All that the words say"
     b = cell_bounds(pmap, metric).sortby("layer")
-    f = _frame(b, pmap.attrs) | dict(missing=_missing(pmap, b))
+    f = _frame(b, pmap.attrs, "auc" in pmap) | dict(missing=_missing(pmap, b))
     if b.attrs["metric"] == "auc": f |= _chosen(pmap) | _null(pmap)
     if not f["present"]: return f
     return f | dict(band=_band(b, f), trends=[_trend(b, i) for i in range(len(f["positions"]))], groups=_groups(b, f))
 
-# %% ../nbs/22_describe.ipynb #b6149bb9
+# %% ../nbs/22_describe.ipynb #712e9d7c
 def _q(name) -> str: return f"\x01{_legible(name)}\x02"
 def _t(text, limit: int = 300) -> str: return f"\x03{_legible(text, limit)}\x04"
 def _each(names, most: int = 15) -> str:
     "Names in a row, the first of them when there are many"
     return ", ".join(map(_q, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+def _many(n: int, what: str) -> str: return f"{n} {what}{'s' * (n != 1)}"
+def _deep(layers: list) -> str: return f"layer{'s' * (len(layers) > 1)} {_span(layers)}"
 
 def _entities(text: str) -> str: return re.sub(r"[^\w ,;]|_", lambda m: f"&#{ord(m[0])};", text)
 
@@ -158,7 +176,7 @@ def _markdown(text: str) -> str:
 
 def _bare(text: str) -> str: return re.sub("[\x01-\x04]", "", text)
 
-# %% ../nbs/22_describe.ipynb #75ea117a
+# %% ../nbs/22_describe.ipynb #a2018980
 def _what(f: dict) -> list[str]:
     "What the figure is, its axes and its range"
     of = " of ".join(_q(f[k]) for k in ("site", "model") if k in f)
@@ -168,12 +186,16 @@ def _what(f: dict) -> list[str]:
     n, m = len(f["layers"]), len(f["positions"])
     axes = (f"{n} layer{'s' * (n > 1)} downwards ({_span(f['layers'])}), "
             f"{m} position{'s' * (m > 1)} across ({_each(f['positions'])}). Each cell is the {_t(f['name'], 60)}: {meaning}.")
-    if not f["present"]: return [lead + axes, f"All {f['cells']} cells are missing: there is nothing to see."]
+    if not f["present"]:
+        return [lead + axes, f"{'All cells are' if f['cells'] > 1 else 'The one cell is'} missing: there is nothing to see."]
     low, peak, w = f["lowest"], f["peak"], f["within"]
-    known = f"Each is known within its {w}." if "interval" in w else "There are no intervals."
+    share = ", of a share that the map does not say" * (w == "interval")
+    known = f"Each is known within its {w}{share}." if "interval" in w else "There are no intervals."
     if w.startswith("±"): known = f"Each is known to {w}; there are no intervals."
     ends = f"from {_number(low['value'])} to {_number(peak['value'])}"
-    return [lead + axes, f"{f['present']} of {f['cells']} cells have a value, {ends}. {known}"]
+    one = f["cells"] == 1
+    cells = "cell has" if one else "cells have"
+    return [lead + axes, f"{f['present']} of {f['cells']} {cells} a value, {ends}. {known}"]
 
 def _peaks(f: dict) -> list[str]:
     "The largest cell, the best one by nested selection, the plateau"
@@ -186,11 +208,15 @@ def _peaks(f: dict) -> list[str]:
         how = "chosen on some questions and scored on others" if nested else "the largest, on the rows that chose it: too high"
         out.append(f"The best cell the map names is layer {b['layer']}, {_q(b['position'])}: "
                    f"{_within(b['auc'], b['auc_low'], b['auc_high'])}, {how}; {b['n']} answers, {b['n_wrong']} of them wrong.")
-    elif f["metric"] == "auc" and f["present"] > 1: out.append(f"It is the largest of {f['present']}, and so partly luck.")
+    if f["metric"] == "auc" and k["low"] <= .5: out.append("It is not clearly above 0.5.")
+    if "best" not in f and f["metric"] == "auc" and f["present"] > 1:
+        out.append(f"It is the largest of {f['present']}, and so partly luck.")
     if "plateau" in f:
         p = f["plateau"]
-        out.append(f"Within one standard error of the best lie {p['cells']} cells, "
-                   f"in layers {p['layers'][0]} to {p['layers'][1]} of {_each(p['positions'])}.")
+        each = [f"{_q(c['position'])} {_deep(c['layers'])}" for c in p["columns"][:8]]
+        more = [f"and {len(p['columns']) - 8} more columns"] * (len(p["columns"]) > 8)
+        out.append(f"Within one standard error of the best lie{'s' * (p['cells'] == 1)} {_many(p['cells'], 'cell')}: "
+                   f"{'; '.join(each + more)}.")
     return out
 
 def _bands(f: dict) -> list[str]:
@@ -198,47 +224,58 @@ def _bands(f: dict) -> list[str]:
     b = f["band"]
     if "none" in b: return [f"There is no high band: {b['none']}."]
     def line(c):
-        first, last, many = *c["layers"], c["between"] > 1
+        first, last, many = *c["layers"], c["layers"][0] != c["layers"][1]
         part = f" ({c['cells']} of {c['between']})" if c["cells"] < c["between"] else ""
         return f"{_q(c['position'])} " + (f"layers {first}–{last}" if many else f"layer {first}") + part
     more, rest = b["columns"][8:], b["outside"]
-    out = [f"The high band, {_number(b['bar'])} and above, has {b['cells']} cells: " + "; ".join(map(line, b["columns"][:8]))
-           + (f"; and {sum(c['cells'] for c in more)} cells of {len(more)} more columns" if more else "") + "."]
+    out = [f"The high band, {_number(b['bar'])} and above, has {_many(b['cells'], 'cell')}: "
+           + "; ".join(map(line, b["columns"][:8]))
+           + (f"; and {_many(sum(c['cells'] for c in more), 'cell')} of {_many(len(more), 'more column')}" if more else "")
+           + "."]
     if rest: out.append(f"No cell of {_each(rest)} is in it.")
     if b["quiet_layers"] and len(b["quiet_layers"]) < len(f["layers"]):
         many = len(b["quiet_layers"]) > 1
         out.append(f"Layer{'s' * many} {_span(b['quiet_layers'])} {'have' if many else 'has'} no cell in it.")
     return out
 
-# %% ../nbs/22_describe.ipynb #a2018980
+# %% ../nbs/22_describe.ipynb #e79a6e49
 _SHAPES = {
-    "rises": "Rises and stays", "falls": "Highest first, then falls", "rises and falls": "Rises, then falls",
-    "uneven": "Uneven: dips between a high first and last layer", "flat": "Flat: no two layers differ",
-    "too few layers": "Too few layers to tell"}
+    "rises": "Rises and stays", "rises to the end": "Rises to the end", "falls": "Highest first, then falls",
+    "rises and falls": "Rises, then falls", "uneven": "Uneven, lower between higher layers",
+    "not clear": "Of no clear shape, though some layers differ", "no difference": "No difference between layers is shown",
+    "flat": "Flat: no two layers differ by more than {step}", "too few layers": "Too few layers to tell"}
+
+def _column(t: dict, step: str) -> str:
+    "One column over depth, with its numbers"
+    if "top" not in t: return _q(t["position"])
+    first, top, last = (_number(t[k][1]) for k in ("first", "top", "last"))
+    if t["shape"] in ("flat", "no difference"): return f"{_q(t['position'])} (up to {top})"
+    high, (i, j) = f"{top} at layer {t['top'][0]}", t["at"]
+    run = f"layer {i}" if i == j else f"layers {i} to {j}"
+    if t["shape"].startswith("rises"):
+        if "falls" in t["shape"]:
+            return f"{_q(t['position'])} ({first} → {high} → {last}; all that is within {step} of it lies in {run})"
+        return f"{_q(t['position'])} ({first} → {high}; from layer {i} within {step} of it)"
+    if t["shape"] == "falls": return f"{_q(t['position'])} ({high} → {last}; to layer {j} within {step} of it)"
+    return f"{_q(t['position'])} ({first} → {high} → {last}; by thirds {', '.join(map(_number, t['thirds']))})"
 
 def _depth(f: dict) -> list[str]:
     "How each column goes with depth, columns of one shape together"
-    n, out = _number, []
-    def one(t):
-        if t["shape"] in ("flat", "uneven"): return f"{_q(t['position'])} (up to {n(t['top'][1])})"
-        if "top" not in t: return _q(t["position"])
-        at = f"from layer {t['at'][0]}" if t["shape"] == "rises" else f"to layer {t['at'][1]}" if t["shape"] == "falls" else (
-            f"highest within layers {t['at'][0]}–{t['at'][1]}")
-        tail = f" → {n(t['last'][1])}" if t["shape"] != "rises" else ""
-        steady = ", with no fall between" if t["shape"] == "rises" and not t["falls_back"] else ""
-        start = f"{n(t['first'][1])} → " if t["shape"] != "falls" else ""
-        return f"{_q(t['position'])} ({start}{n(t['top'][1])} at layer {t['top'][0]}{tail}; {at}{steady})"
+    out, step = [], _number(f["step"])
     for shape, words in _SHAPES.items():
         some = sorted((t for t in f["trends"] if t["shape"] == shape), key=lambda t: -t.get("top", (0, 0))[1])
         more = f"; and {len(some) - 8} more" if len(some) > 8 else ""
-        if some: out.append(f"{words}: {'; '.join(map(one, some[:8]))}{more}.")
+        said = "; ".join(_column(t, step) for t in some[:8])
+        if some: out.append(f"{words.format(step=step)}: {said}{more}.")
     return out
 
 def _kinds(f: dict) -> list[str]:
     "The groups of columns"
     def said(g): return (f"mean {_number(g['mean'])}, largest {_number(g['largest'])}, "
-                         f"the highest mean in {g['leads']} of {g['of']} layers")
-    return [f"{g['kind'][0].upper() + g['kind'][1:]} ({len(g['positions'])}): {said(g)}." for g in f["groups"]]
+                         f"the highest mean in {g['leads']} of {_many(g['of'], 'layer')}")
+    out = [f"{g['kind'][0].upper() + g['kind'][1:]} ({len(g['positions'])}): {said(g)}." for g in f["groups"]]
+    tied = f["groups"][0]["tied"] if f["groups"] else 0
+    return out + [f"In {_many(tied, 'layer')} the highest mean is shared."] * bool(tied)
 
 def _chance(f: dict) -> list[str]:
     "What clears the null"
@@ -247,11 +284,12 @@ def _chance(f: dict) -> list[str]:
     u = f["null"]
     many = f", {u['permutations']} permutations" if u["permutations"] else ""
     bar = "" if u["bar"] is None else f" ({_number(u['bar'])}{many})"
-    out = f"{u['cleared']} of {f['present']} cells clear the null of the maximum{bar}"
+    one = f["present"] == 1
+    out = f"{u['cleared']} of {_many(f['present'], 'cell')} clear{'s' * one} the null of the maximum{bar}"
     if u["cleared"] and u["never"]: out += f"; none of {_each(u['never'])} does"
     return [out + "."]
 
-# %% ../nbs/22_describe.ipynb #c5c71844
+# %% ../nbs/22_describe.ipynb #f34f19fe
 def _gone(f: dict) -> list[str]:
     "The missing cells, with the reasons"
     def one(m): return (f"{m['cells']} cell{'s are' if m['cells'] > 1 else ' is'} missing ({_t(m['reason'], 120)}): "
@@ -259,16 +297,24 @@ def _gone(f: dict) -> list[str]:
     more = f["missing"][4:]
     return [one(m) for m in f["missing"][:4]] + [f"And {sum(m['cells'] for m in more)} for other reasons."] * bool(more)
 
+_BESIDE = { # variables that stand beside an AUC
+    "auc_low": "It is the lower end of what is known of the AUC, not the AUC: the same holds of a cell that was hard to measure.",
+    "auc_high": "It is the upper end of what is known of the AUC, not the AUC: a cell may be dark because little is known of it.",
+    "accuracy": "It is not the AUC: accuracy hangs on the share of right answers too, and is to be held against the majority.",
+    "diff": "It is a difference of two AUCs: it does not say which cells are high in either.",
+    "": "It is a number beside the AUC of the same map, not the AUC itself."}
+
 def _not(f: dict) -> list[str]:
     "What the figure does not show"
-    if f["metric"] != "auc":
-        return ["It is not the AUC of a probe: it does not say whether right and wrong answers can be told apart here."]
+    if f["metric"] != "auc": return [_BESIDE.get(f["metric"], _BESIDE[""]) if f["has_auc"] or f["metric"] in _BESIDE else
+        "It is not the AUC of a probe: how well a probe tells right answers from wrong ones here is another figure."]
     out = ["It is not attention, not how strong the activations are, not how much a token influences the answer, "
            "and not a correlation between tokens: it is what a probe can read there, which the model need not use."]
     if f["published"]:
         out.append("Neither intervals nor numbers of answers are printed with it, so small differences may be luck.")
     elif "interval" in f["within"]: out.append("A cell that is darker than its neighbour within their intervals is no finding.")
-    if f.get("clipped"): out.append(f"{f['clipped']} cells are clipped: they are at most 0.5, and how far below is not shown.")
+    if n := f.get("clipped"):
+        out.append(f"{_many(n, 'cell')} {'is' if n == 1 else 'are'} clipped: at most 0.5, and how far below is not shown.")
     return out
 
 _PARTS = {"What it is": _what, "Peak": _peaks, "High band": _bands, "Over depth": _depth, "Groups of columns": _kinds,
@@ -286,13 +332,13 @@ def _short(f: dict) -> str:
     if "none" in b: parts.append(f"no high band: {b['none']}")
     else:
         most = " and ".join(at(c["position"]) for c in b["columns"][:2])
-        parts.append(f"{_number(b['bar'])} and above in {b['cells']} cells, the most of them at {most}")
-    if "null" in f: parts.append(f"{f['null']['cleared']} cells clear the null")
-    if f["missing"]: parts.append(f"{f['cells'] - f['present']} cells are missing")
+        parts.append(f"{_number(b['bar'])} and above in {_many(b['cells'], 'cell')}, the most of them at {most}")
+    if "null" in f: parts.append(f"{_many(n := f['null']['cleared'], 'cell')} clear{'s' * (n == 1)} the null")
+    if f["missing"]: parts.append(f"{_many(n := f['cells'] - f['present'], 'cell')} {'is' if n == 1 else 'are'} missing")
     while len(line := "; ".join(parts) + ".") > 300: parts.pop()
     return line
 
-# %% ../nbs/22_describe.ipynb #8e970e98
+# %% ../nbs/22_describe.ipynb #04875f6e
 @dataclass(frozen=True)
 class Description:
     "A map in words"
@@ -305,7 +351,7 @@ class Description:
     def __repr__(self) -> str: return self.text
     def _repr_markdown_(self) -> str: return self.markdown
 
-# %% ../nbs/22_describe.ipynb #04875f6e
+# %% ../nbs/22_describe.ipynb #e0fd9503
 def describe(
     pmap: xr.Dataset, # a map [layer, position]: ours, a published one, or a lens
     metric: str | None = None, # which of its variables; None: auc, or the first that is there

@@ -118,12 +118,12 @@ def cell_bounds(
     error, clip = (m.attrs.get(k) if metric == "auc" else None for k in ("digitising_error", "clipped_at"))
     if {f"{metric}_low", f"{metric}_high"} <= set(m):
         low, high = m[f"{metric}_low"].astype(float).fillna(-np.inf), m[f"{metric}_high"].astype(float).fillna(np.inf)
-        within = f"{100 * m.attrs.get('ci', .95):g} % interval"
+        within = f"{100 * m.attrs['ci']:g} % interval" if "ci" in m.attrs else "interval" # of what share, it does not say
     else:
         low, high = value - (error or 0), value + (error or 0)
         within = f"±{error:g}, read from the figure" if error else ""
     if error and clip is not None: low, high = low.where(value > clip, 0), high.where(value > clip, clip)
-    name = {"auc": "AUC"}.get(metric, m[metric].attrs.get("long_name") or metric.replace("_", " "))
+    name = m[metric].attrs.get("long_name") or {"auc": "AUC"}.get(metric, metric.replace("_", " "))
     out = xr.Dataset(dict(value=value, low=low.where(value.notnull()), high=high.where(value.notnull())))
     return out.assign_attrs(metric=metric, name=name, within=within)
 
@@ -139,11 +139,35 @@ def _measured(pmap, metric: str | None) -> tuple[xr.Dataset, str]:
     if not pmap[metric].size: raise ValueError(f"the map's {metric!r} is empty: {dict(pmap[metric].sizes)}")
     m = pmap[[k for k, v in pmap.data_vars.items() if set(v.dims) == {"layer", "position"}]].transpose("layer", "position")
     m = m.assign_coords(position=np.array([str(p) for p in m["position"].values], object)).assign_attrs(pmap.attrs)
+    if (layers := np.array(m["layer"].values.tolist())).dtype.kind not in "iuf":
+        raise ValueError(f"layers are numbers, and this map's are {', '.join(map(str, layers[:3]))[:60]} …")
+    m = m.assign_coords(layer=layers)
     for dim in ("layer", "position"):
         if not m.indexes[dim].is_unique: raise ValueError(f"the map names a {dim} twice: {m.indexes[dim].tolist()}")
     return m, metric
 
 # %% ../nbs/21_published.ipynb #4243d3ea
+def _number(v: float) -> str:
+    "A number in words, small ones and large ones too"
+    size = abs(v)
+    if size < 1e-12: return "0.000"
+    if size < .0005: return f"{v:.3g}"
+    return f"{v:.3f}" if size < 10 else f"{v:.0f}" if v == round(v) or size >= 1e4 else f"{v:.4g}"
+
+def _within(value: float, low: float, high: float) -> str:
+    "A number with what is known of it"
+    if low == high: return _number(value)
+    if not np.isfinite([low, high]).all(): return f"{_number(value)} (its interval is not known)"
+    if low == 0 and high == value: return f"at most {_number(high)}"
+    return f"{_number(value)} ({_number(low)} to {_number(high)})"
+
+def _span(layers: list[int]) -> str:
+    "Layers in words: 0–8, 10, 12–16"
+    cuts = np.flatnonzero(np.diff(layers) != 1) + 1
+    runs = [f"{r[0]}" if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in np.split(np.asarray(layers), cuts)]
+    return ", ".join(runs[:12]) + (f" … {layers[-1]}" if len(runs) > 12 else "")
+
+# %% ../nbs/21_published.ipynb #74c4cabd
 def _half(auc: np.ndarray, rows: int, wrong: np.ndarray, ci: float) -> np.ndarray:
     "Half the interval of an AUC on so many rows, this share of them wrong (Hanley & McNeil 1982)"
     n0, n1 = np.maximum(rows * wrong, 1), np.maximum(rows * (1 - wrong), 1)
@@ -164,7 +188,7 @@ def _matched(ours: xr.Dataset, theirs: xr.Dataset, blocks: int | None) -> tuple[
     theirs = theirs.sel(layer=theirs["layer"].values[at], position=shared).assign_coords(layer=layers, their_layer=("layer", at))
     return ours.sel(position=shared), theirs, "number" if same else f"relative depth, {blocks} blocks to {deep}"
 
-# %% ../nbs/21_published.ipynb #47d09d50
+# %% ../nbs/21_published.ipynb #62e83953
 def reproduce(
     pmap: xr.Dataset, # our map [layer, position]: auc, and auc_low, auc_high, n, n_wrong where it has them
     theirs: str | xr.Dataset, # the name of a published heatmap, or one that was loaded
@@ -190,12 +214,24 @@ def reproduce(
         auc=ours.value, auc_low=ours.low, auc_high=ours.high, theirs=b.value, diff=diff, tolerance=tolerance,
         diff_low=diff - tolerance, diff_high=diff + tolerance,
         agrees=agrees.astype(float).where(ours.value.notnull()), clipped=clipped))
-    out["diff"].attrs = dict(long_name="AUC, ours less theirs", centre=0.)
-    told = _compared(out, pmap, theirs, how,
-                     "" if own else f"theirs print no number of rows: {rows} assumed, with our share of wrong answers")
-    return out.assign_attrs(title=f"ours less {theirs.attrs.get('figure', 'theirs')}", **told)
+    about, assumed = _labelled(out, pmap, theirs), "our share of wrong answers" if counted else "half of them wrong"
+    told = _compared(about, pmap, theirs, how, "" if own else f"theirs print no number of rows: {rows} assumed, with {assumed}")
+    return about.assign_attrs(told)
 
-# %% ../nbs/21_published.ipynb #2844a2e5
+# %% ../nbs/21_published.ipynb #3c928854
+def _labelled(d: xr.Dataset, pmap: xr.Dataset, theirs: xr.Dataset) -> xr.Dataset:
+    "What each variable is called, and why a cell or a difference is missing"
+    name = theirs.attrs.get("figure", "theirs")
+    here, own = d.auc.notnull(), pmap.assign_coords(position=pmap["position"].astype(str).astype(object)).get("reason")
+    told = xr.full_like(d.auc, "", object) if own is None else own.reindex(layer=d.layer, position=d.position)
+    both = here & d["diff"].isnull()
+    words = xr.full_like(told, "both are at most 0.5: how far apart is not known", object)
+    if own is not None or both.any(): d["reason"] = told.where(~here, "").where(~both, words)
+    d["auc"].attrs = dict(long_name="AUC, ours")
+    d["diff"].attrs = dict(long_name=f"AUC, ours less {name}", centre=0.)
+    ci = {k: v for k, v in pmap.attrs.items() if k == "ci"}
+    return d.assign_attrs(title=f"ours and {name}", **ci)
+
 def _compared(d: xr.Dataset, pmap: xr.Dataset, theirs: xr.Dataset, how: str, assumed: str) -> dict[str, str]:
     "A summary in three sentences, and what the comparison rests on"
     both = d.auc.notnull()

@@ -252,3 +252,30 @@ def test_a_list_gives_a_table():
     assert check_claims(m, []).table.empty and "no claims" in str(check_claims(m, []))
     with pytest.raises(AttributeError): found[0].verdict = "false"
     assert float(cell_bounds(m).value.max()) == .843 and "0.843" in found[0].reason
+
+
+def test_means_are_of_the_same_columns_and_what_is_missing_is_said():
+    nan = np.nan
+    a, b = [.9, .9, .9, nan, nan, nan], [nan, nan, nan, .6, .6, .6]
+    m = boxed(np.transpose([a, b]), np.transpose([a, b]))
+    v = check_claim(m, kind="trend", direction="falls")
+    assert v.verdict == "undecided" and "fewer than two layers" in v.reason
+    v = check_claim(m, kind="ordering", position="p0", than="p1")
+    assert v.verdict == "undecided" and "no layer has a value on both sides" in v.reason
+    gone = boxed([[.9, nan], [.8, nan]], [[.9, nan], [.8, nan]])
+    assert "2 cells are missing" in check_claim(gone, kind="peak", position="p0").reason
+    part = [[.5, nan], [.6, .9], [.7, .9]]
+    v = check_claim(boxed(part, part), kind="ordering", position="p1", than="p0")
+    assert v and np.isclose(v.value, .25) and "layers 0 lack" in v.reason
+
+
+def test_axes_and_layers_are_as_claimed():
+    m = load_published("fig2a")
+    assert check_claim(m, kind="axis", layers=[0, 5, 31]).verdict == "false"
+    assert check_claim(m, kind="axis", layers=range(32))
+    assert "run from layer 0 to 31" in check_claim(m, kind="axis", layers=(0, 31)).claim
+    assert check_claim(m, kind="band", above=.5, layers=8.9).verdict == "unknown"
+    assert check_claim(m, kind="band", above=.4, layers=8.).claim.count("layer 8 ") == 1
+    with pytest.raises(ValueError, match="inf"): check_claim(m, kind="band", above=.5, layers=float("inf"))
+    v = check_claim(boxed(np.c_[[.9, .1, .5, .6, .6, .6]], np.c_[[.9, .1, .5, .6, .6, .6]]), kind="trend", direction="rises")
+    assert v and "last third of them held against the first" in v.claim

@@ -8,6 +8,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probe_nb.claims import check_claim
 from probe_nb.describe import describe
 from probe_nb.published import load_published, published
 
@@ -69,9 +70,11 @@ def read_again(m):
     assert f["ties"] == sum(v[0] == top[0] for v in c.values())
     b = f["band"]
     peak = c[f["peak"]["layer"], f["peak"]["position"]]
-    if "none" in b: assert peak[1] <= .5
+    clear = [v[0] for v in c.values() if v[1] > .5]
+    assert ("It is not clearly above 0.5." in d.text) == (peak[1] <= .5)
+    if "none" in b: assert not clear
     else:
-        assert peak[1] > .5 and np.isclose(b["bar"], .5 + .75 * (top[0] - .5))
+        assert np.isclose(b["bar"], .5 + .75 * (max(clear) - .5))
         inside = {k for k, v in c.items() if v[0] >= b["bar"]}
         assert b["cells"] == len(inside) == sum(x["cells"] for x in b["columns"])
         assert set(b["outside"]) == set(m.position.values) - {p for _, p in inside}
@@ -84,7 +87,8 @@ def read_again(m):
     for g in f["groups"]:
         own = [v[0] for (l, p), v in c.items() if p in g["positions"]]
         assert np.isclose(g["mean"], np.mean(own)) and g["largest"] == max(own)
-    if f["groups"]: assert sum(g["leads"] for g in f["groups"]) == len({l for l, _ in c}) == f["groups"][0]["of"]
+    if f["groups"]:
+        assert sum(g["leads"] for g in f["groups"]) + f["groups"][0]["tied"] == len({l for l, _ in c}) == f["groups"][0]["of"]
     return d
 
 
@@ -95,18 +99,23 @@ def read_trend(t, column):
     order = sorted(column)
     top = max(order, key=lambda l: (column[l][0], -l))
     assert t["top"] == (top, column[top][0]) and t["first"] == (order[0], column[order[0]][0]) and t["last"][0] == order[-1]
-    first, last = (apart(column[l], column[top]) for l in (order[0], order[-1]))
-    some = any(apart(column[a], column[b]) for a in order for b in order)
-    shape = "flat" if not some else {(1, 0): "rises", (0, 1): "falls", (1, 1): "rises and falls", (0, 0): "uneven"}[first, last]
-    assert t["shape"] == shape
-    if shape == "rises":
-        assert not any(apart(column[l], column[top]) for l in order if l >= t["at"][0])
-        assert apart(column[max(l for l in order if l < t["at"][0])], column[top])
-        falls = any(apart(column[a], column[b]) and column[b][0] < column[a][0] for a in order for b in order if a < b)
-        assert t["falls_back"] == falls
-    if shape == "falls": assert not any(apart(column[l], column[top]) for l in order if l <= t["at"][1])
-    if shape == "rises and falls":
-        assert all(apart(column[l], column[top]) for l in order if not t["at"][0] <= l <= t["at"][1])
+    up = [(a, b) for a in order for b in order if a < b and apart(column[a], column[b]) and column[b][0] > column[a][0]]
+    down = [(a, b) for a in order for b in order if a < b and apart(column[a], column[b]) and column[b][0] < column[a][0]]
+    near = [l for l in order if column[l][0] >= column[top][0] - .05 - 1e-9]
+    head = [l for i, l in enumerate(order) if order[:i + 1] == near[:i + 1]]
+    tail = [l for i, l in enumerate(order) if order[i:] == near[len(near) - len(order) + i:] and len(order) - i <= len(near)]
+    shape = t["shape"]
+    if shape in ("rises", "rises to the end"):
+        assert (order[0], top) in up and not down and top in tail and t["at"] == (tail[0], order[-1])
+        assert (len(tail) >= max(2, len(order) / 4)) == (shape == "rises")
+    elif shape == "falls": assert (top, order[-1]) in down and not up and top in head and t["at"] == (order[0], head[-1])
+    elif shape == "rises and falls":
+        assert (order[0], top) in up and (top, order[-1]) in down and t["at"] == (near[0], near[-1])
+        assert not any(b <= top for _, b in down) and not any(a >= top for a, _ in up)
+    elif shape == "uneven": assert any(b == a for _, b in down for a, _ in up)
+    elif shape == "flat": assert all(column[a][2] - column[b][1] <= .05 for a in order for b in order if a != b)
+    else: assert shape == ("not clear" if up or down else "no difference")
+    if shape == "no difference": assert any(column[a][2] - column[b][1] > .05 for a in order for b in order if a != b)
 
 
 def read_words(d, m):
@@ -146,6 +155,70 @@ def test_published_maps(name):
     for words in ("±0.002", "there are no intervals", "no permutation null", "not attention"): assert words in d.text
 
 
+@st.composite
+def curves(draw):
+    "One column with intervals of its own width each, one of them perhaps unknown; and truths within them."
+    n = draw(st.integers(3, 12))
+    v = np.array(draw(st.lists(st.integers(0, 9), min_size=n, max_size=n))) * .05 + .5
+    if draw(st.booleans()): v = np.sort(v)[::draw(st.sampled_from([1, -1]))]
+    half = np.array(draw(st.lists(st.sampled_from([0, .01, .03, .1, .2]), min_size=n, max_size=n)))
+    half = half * draw(st.sampled_from([0, 1, 1]))
+    m = a_map(v[:, None], half[:, None])
+    if draw(st.booleans()): m["auc_low"][0, 0] = m["auc_high"][0, 0] = np.nan
+    return m, np.random.default_rng(0).uniform(v - half, v + half, (20, n))
+
+
+@settings(max_examples=100)
+@given(curves())
+def test_the_word_for_a_column_holds_wherever_in_their_intervals_the_layers_lie(drawn):
+    m, truths = drawn
+    d, v = describe(m), m.auc.values[:, 0]
+    shape, top = d.facts["trends"][0]["shape"], int(v.argmax())
+    assert (shape == "flat") == (check_claim(m, kind="trend", position="p0", direction="flat").verdict == "true")
+    assert ("Flat" in d.text) == (shape == "flat") and ("Rises and stays" in d.text) == (shape == "rises")
+    assert ("Highest first" in d.text) == (shape == "falls") and ("Uneven" in d.text) == (shape == "uneven")
+    for w in truths:
+        if shape.startswith("rises"): assert w[0] < w[top]
+        if "falls" in shape: assert w[-1] < w[top]
+        if shape == "flat": assert np.ptp(w) <= .05 + 1e-9
+        if shape == "uneven": assert any(w[:j].max() > w[j] < w[j + 1:].max() for j in range(1, len(w) - 1))
+    if shape == "rises": assert (v[-2:] >= v.max() - .05 - 1e-9).all()
+    if shape == "falls": assert v[0] >= v.max() - .05 - 1e-9
+
+
+def test_shapes_that_were_named_wrongly():
+    shape = lambda m, p=0: describe(m).facts["trends"][p]["shape"]
+    b = load_published("fig6b")
+    assert shape(b, b.position.values.tolist().index("exact_answer_before_first")) == "uneven"
+    assert shape(a_map(np.c_[[.5, .8, .5, .5, .5, .5, .5, .79]], .01)) == "uneven"
+    assert shape(a_map(np.c_[[.62, .44, .47, .51, .76, .69, .91, .82]], .16)) == "not clear"
+    dull = describe(a_map(np.c_[np.linspace(.5, .8, 8)], .16)).text
+    assert "No difference between layers is shown" in dull and "Flat" not in dull
+    part = a_map([[.72, .75], [.5, .5]], auc_low=[[.68, .45], [.4, .4]], auc_high=[[.76, .95], [.6, .6]])
+    told = read_again(part).text
+    assert "has 2 cells: p0 layer 0; p1 layer 0" in told and "It is not clearly above 0.5" in told
+
+
+def test_small_things_that_were_said_wrongly():
+    m = a_map(np.full((4, 3), .7), .01, ["last_q", "exact_answer_before_first", "-1"])
+    d = describe(m)
+    assert "those beside it (1)" in d.text and "In 4 layers the highest mean is shared" in d.text and "95 %" not in d.text
+    assert {g["leads"] for g in d.facts["groups"]} == {0}
+    on = np.zeros((4, 3), bool)
+    on[1, 0] = on[2:, 1] = True
+    assert "lie 3 cells: last_q layer 1; exact_answer_before_first layers 2–3." in describe(m.assign(
+        plateau=(("layer", "position"), on))).text
+    low = describe(m, "auc_low").text
+    assert "not the AUC of a probe" not in low and "lower end" in low and "majority" in describe(m.rename(auc="accuracy")).text
+    lens = describe(a_map(np.linspace(1e-6, 3e-6, 12).reshape(4, 3)).rename(auc="norm"))
+    assert "from 1e-06 to 3e-06" in lens.text
+    assert "123456" in describe(a_map([[1., 123456.]]).rename(auc="count")).text
+    assert describe(a_map([[.6], [.7]], .01).assign_coords(layer=[0, .5])).facts["peak"]["layer"] == .5
+    one = describe(a_map([[.8]], .05))
+    assert "1 cell:" in one.text and "1 cells" not in one.text + one.short and "of 1 cell has" in one.text
+    with pytest.raises(ValueError, match="layers are numbers"): describe(a_map([[.6], [.7]]).assign_coords(layer=["a", "b"]))
+
+
 def test_planted_band_and_peak_are_told():
     rng = np.random.default_rng(0)
     auc = rng.uniform(.5, .55, (20, 5))
@@ -153,10 +226,10 @@ def test_planted_band_and_peak_are_told():
     auc[13, 2] = .9
     d = describe(a_map(auc, .02))
     for words in ("has 9 cells: p2 layers 8–16.", "at layer 13, p2", "No cell of p0, p1, p3, p4 is in it"): assert words in d.text
-    assert "p2" in d.text.partition("Rises, then falls: ")[2].partition(".\n")[0].partition(" Flat")[0]
+    assert "p2" in d.text.partition("Rises, then falls: ")[2].partition(".\n")[0].partition(" Flat")[0].partition(" No diff")[0]
     rising = np.linspace(.5, .9, 20)[:, None] * np.ones((1, 2))
     d = describe(a_map(rising, .01))
-    assert {t["shape"] for t in d.facts["trends"]} == {"rises"} and "with no fall between" in d.text
+    assert {t["shape"] for t in d.facts["trends"]} == {"rises to the end"} and "Rises to the end: p0" in d.text
 
 
 def test_null_nested_best_and_plateau():
@@ -168,7 +241,7 @@ def test_null_nested_best_and_plateau():
     d = read_again(m)
     for words in ("2 of 18 cells clear the null of the maximum (0.630, 100 permutations); none of p0, p2 does", "90 % interval",
                   "0.780 (0.710 to 0.840), chosen on some questions and scored on others; 500 answers, 200 of them wrong",
-                  "Within one standard error of the best lie 2 cells, in layers 3 to 4 of p1"): assert words in d.text, words
+                  "Within one standard error of the best lie 2 cells: p1 layers 3–4."): assert words in d.text, words
     paper = {k: v for k, v in m.attrs.items() if k != "best_share"} | dict(protocol="paper")
     paper = describe(m.drop_attrs().assign_attrs(paper))
     assert "too high" in paper.text and "partly luck" not in paper.text
@@ -183,7 +256,7 @@ def test_lens_maps_and_other_metrics():
     d = describe(m)
     assert "how long the vectors are; not what they tell" in d.text and "not the AUC of a probe" in d.text
     assert "0.5 is chance" not in d.text
-    assert "length over 8 layers" in d.short and d.facts["trends"][0]["shape"] == "rises" and "null" not in d.facts
+    assert "length over 8 layers" in d.short and d.facts["trends"][0]["shape"] == "rises to the end" and "null" not in d.facts
     assert describe(m, "norm").text == d.text
     with pytest.raises(ValueError, match="no 'auc'"): describe(m, "auc")
     flat = describe(a_map(np.full((4, 2), 3.)).rename(auc="count"))
@@ -192,7 +265,7 @@ def test_lens_maps_and_other_metrics():
 
 def test_extremes():
     d = read_again(a_map(np.full((5, 3), np.nan), reason=np.full((5, 3), "8 answers, 2 wrong", object)))
-    assert "All 15 cells are missing" in d.text and "8 answers, 2 wrong" in d.text and "every cell is missing" in d.short
+    assert "All cells are missing" in d.text and "8 answers, 2 wrong" in d.text and "every cell is missing" in d.short
     one = read_again(a_map([[.8]], .05))
     assert "1 layer downwards (0), 1 position across (p0)" in one.text and "partly luck" not in one.text
     read_again(a_map(np.linspace(.5, .8, 12)[:, None], .05))

@@ -153,7 +153,8 @@ def test_bounds():
     b = cell_bounds(m)
     assert (b.low.values == [[.5, -np.inf]]).all() and (b.high.values == [[.8, np.inf]]).all() and b.attrs["name"] == "AUC"
     b = cell_bounds(m, "norm")
-    assert b.low.values[0, 0] == 2 and np.isnan(b.high.values[0, 1]) and b.attrs["within"] == "95 % interval"
+    assert b.low.values[0, 0] == 2 and np.isnan(b.high.values[0, 1]) and b.attrs["within"] == "interval"
+    assert cell_bounds(m.assign_attrs(ci=.9)).attrs["within"] == "90 % interval"  # only what the map says
     b = cell_bounds(m, "count")
     assert (b.low == b.high).all() and b.attrs["within"] == ""
     assert cell_bounds(small([[np.inf, .6]])).value.isnull().sum() == 1
@@ -216,3 +217,14 @@ def test_layers_by_depth_and_missing_cells():
     with pytest.raises(ValueError, match="no position is in both maps: ours has p0"): reproduce(small(auc), "fig2a")
     with pytest.raises(ValueError, match="no heatmap"): reproduce(ours, "table4")
     with pytest.raises(ValueError, match="blocks=4"): reproduce(ours, "fig2a", blocks=4)
+
+
+def test_what_a_comparison_is_called_and_what_it_rests_on():
+    ours = small([[.4, .8]] * 32).assign_coords(position=["last_q", "exact_answer_first"])
+    d = reproduce(ours, "fig6b")
+    assert d.attrs["title"] == "ours and Figure 6b" and d.auc.attrs["long_name"] == "AUC, ours"
+    assert d["diff"].attrs["long_name"] == "AUC, ours less Figure 6b" and "half of them wrong" in d.notes
+    both = (d.auc <= .5) & (load_published("fig6b").auc.sel(position=d.position) <= .5)
+    assert both.any() and ((d.reason != "") == both).all() and "at most 0.5" in d.reason.values[both][0]
+    n = xr.full_like(ours.auc, 100, int)
+    assert "our share of wrong answers" in reproduce(ours.assign(n=n, n_wrong=n // 2), "fig6b").notes
