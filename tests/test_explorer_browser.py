@@ -146,7 +146,7 @@ def test_explorer(lab, tmp_path):
     lab.wait_for_text("no/such.csv", ".probe-nb-error")
     assert lab.page.locator(at(3, "exact_answer_last")).count() == 1, "an error loses nothing"
     picture(lab, "explorer_error")
-    assert kernel(lab, "explorer.error") == repr(lab.page.locator(".probe-nb-error").inner_text())
+    assert kernel(lab, "explorer.error") == repr(lab.page.locator(".probe-nb-error").first.inner_text())
 
     lab.dark()
     lab.page.wait_for_selector("#jupyterlab-splash", state="detached")

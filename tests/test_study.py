@@ -217,7 +217,7 @@ def test_reproduce_knows_which_figure_is_about_its_questions(tmp_path):
     with pytest.raises(ValueError, match="no published map is about the questions 'demo'.*fig2a"): study.reproduce()
     study.card["questions"] = "mnli"  # as if it had asked them
     study._questions = None
-    assert study.reproduce().attrs["title"] == "ours less Figure 6e"
+    assert study.reproduce().attrs["title"] == "ours and Figure 6e"
 
 
 def test_a_moved_span_is_read_again_alone(tmp_path, monkeypatch):
