@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 
 from .probes import grid_scores, probe_scores
+from .solver import _rounding
 
 # %% ../nbs/11_controls.ipynb #18e7bf67
 def _strata(sizes: np.ndarray, least: int) -> np.ndarray: # [group]
@@ -100,7 +101,8 @@ def _standard(X: np.ndarray, train: np.ndarray) -> np.ndarray:
     mean = X[train].mean(0, dtype=np.float64)
     Z = (X - mean).astype(np.float32)
     sd = np.sqrt((Z[train] ** 2).mean(0, dtype=np.float64))
-    return Z * np.where(sd > 1e-6 * np.abs(mean), 1 / np.where(sd > 0, sd, np.inf), 0).astype(np.float32)
+    varies = np.abs(Z[train]).max(0, initial=0) > _rounding(X) * np.abs(mean)
+    return Z * np.where(varies, 1 / np.where(sd > 0, sd, np.inf), 0).astype(np.float32)
 
 def _solved(A: np.ndarray, alpha: float, b: np.ndarray) -> np.ndarray:
     "(A + αI)⁻¹ b, in A's own memory."

@@ -117,7 +117,7 @@ def _fits(probe: Probe) -> None:
     "Refuse arrays that are not of one length, or that would give NaN scores."
     d = (probe.direction.size,)
     if lost := [k for k in ("direction", "mean", "scale") if getattr(probe, k).shape != d]:
-        raise ValueError(f"{lost[0]} has the shape {getattr(probe, lost[0]).shape}: one number for each of {d[0]} features is needed")
+        raise ValueError(f"{lost[0]} has the shape {getattr(probe, lost[0]).shape}: {d[0]} numbers are needed, one a feature")
     if probe.knots.shape[1:] != (2,): raise ValueError(f"knots have the shape {probe.knots.shape}: [knot, 2] is needed")
     if lost := [k for k in ("direction", "mean", "knots") if not np.isfinite(getattr(probe, k)).all()]:
         raise ValueError(f"{lost[0]} holds a value that is NaN or infinite")
@@ -187,7 +187,7 @@ def _calibrated(s, y, kind: str, false_positives: float | None) -> dict:
     "Calibration and threshold from held-out scores."
     s, y = np.asarray(s, np.float64), np.asarray(y).astype(bool)
     if len(s) != len(y): raise ValueError(f"held_out has {len(s)} scores and {len(y)} labels: an example has one of each")
-    if lost := int((~np.isfinite(s)).sum()): raise ValueError(f"held_out holds {lost} scores that are NaN or infinite: leave them out")
+    if lost := int((~np.isfinite(s)).sum()): raise ValueError(f"held_out holds {lost} scores that are NaN or infinite: drop them")
     if y.all() or not y.any(): raise ValueError("held_out holds one kind of answer only: both are needed to calibrate")
     if kind == "sigmoid":
         slope, offset = _platt(s, y)

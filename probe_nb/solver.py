@@ -225,11 +225,16 @@ def _path(sp: _Space, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], tol
     return out, ok, start
 
 # %% ../nbs/09_solver.ipynb #a2018980
-def _centred(X: torch.Tensor) -> torch.Tensor:
-    "X less each cell's means; a feature that is constant but for rounding becomes 0."
-    mean = X.mean(1, keepdim=True)
-    Z = X - mean
-    return Z * (Z.abs().amax(1, keepdim=True) > 10 * torch.finfo(X.dtype).eps * mean.abs())
+def _rounding(X: np.ndarray) -> float:
+    "How far from its mean, in means, a value of a constant feature may lie: the values' resolution, and adding them up."
+    return 2 * np.finfo(X.dtype if X.dtype == np.float64 else np.float32).eps + len(X) * np.finfo(np.float64).eps
+
+def _centred(X: np.ndarray, dtype=np.float32) -> np.ndarray:
+    "X [example, feature] less its means, taken in double precision; a feature that is constant but for rounding becomes 0."
+    mean = X.mean(0, dtype=np.float64)
+    Z = np.subtract(X, mean, out=np.empty(X.shape, dtype), dtype=np.float64, casting="unsafe")
+    Z[:, np.maximum(Z.max(0), -Z.min(0)) <= _rounding(X) * np.abs(mean)] = 0
+    return Z
 
 def _standardised(X: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     "X over each cell's standard deviations, and the rest of the way, D [cell, problem, feature], to those over the rows of m."
@@ -244,7 +249,7 @@ def _standardised(X: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch
 
 def _solve(X, y, rows, m, Cs, scale: bool, tol: float, sp: _Space | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     "Scores [cell, C, problem, example] of a chunk as it came, and which cells are done; scaling counts rows by `rows`."
-    if not scale: return _path(sp or _Space(_centred(X)), y, m, Cs, tol)[:2]
+    if not scale: return _path(sp or _Space(X), y, m, Cs, tol)[:2]
     Z, D = _standardised(X, rows)
     same, kind = torch.unique(rows, dim=0, return_inverse=True)
     if X.shape[1] > 1.4 * X.shape[2] or 4 * len(same) > len(m) * len(Cs) + 3: return _path(_Space(Z, D), y, m, Cs, tol)[:2]
@@ -273,8 +278,8 @@ def _sizes(n: int, d: int, problems: int, Cs: int, scale: bool, budget: float | 
 def _scores(X: np.ndarray, y, rows, m, Cs, scale: bool, block: int, device) -> np.ndarray:
     "Scores of one chunk in single precision; cells that did not converge again in double precision."
     out = np.empty((len(X), len(Cs), *m.shape), np.float32)
-    X = torch.tensor(X, dtype=torch.float32, device=device)
-    sp, order = None if scale else _Space(_centred(X)), np.arange(len(m))
+    X = torch.as_tensor(np.stack([_centred(x) for x in X]), device=device)
+    sp, order = None if scale else _Space(X), np.arange(len(m))
     if scale: order = np.unique(rows, axis=0, return_inverse=True)[1].argsort(kind="stable")  # what shares a scale, together
     for at in range(0, len(m), block):
         of = order[at:at + block]
@@ -358,12 +363,11 @@ def fit_one(
     factor: np.ndarray | float = 1., # [example], more weight for some, which scaling does not see: class weights
 ) -> tuple[np.ndarray, float]: # coefficients [feature] and intercept, for X as it came
     "One logistic probe at its optimum, with its coefficients."
-    single, Z = X.dtype == np.float32, torch.tensor(X)[None]
+    single, Z = X.dtype == np.float32, torch.tensor(_centred(X, X.dtype))[None]
     t, rows, m = (torch.tensor(np.asarray(a), dtype=Z.dtype)[None] for a in (y, weight, weight * factor))
-    mean, sd = Z.mean(1), 1.
-    Z, width = _centred(Z), (Z - mean[:, None]).square().mean(1).sqrt()
+    width, sd = Z.square().mean(1).sqrt(), 1.
     if scale:
-        Z, D = _standardised(torch.tensor(X)[None], rows)
+        Z, D = _standardised(Z, rows)
         Z, sd = Z * D, torch.where((Z == 0).all(1), torch.inf, width) / D[:, 0].clamp_min(1e-30)
     with _threads(1 if Z.numel() < 2**20 else torch.get_num_threads()):
         sp = _Space(Z)
@@ -374,4 +378,5 @@ def fit_one(
         if single: return fit_one(X.astype(np.float64), y, weight, C, scale, factor)
         warnings.warn("the probe stopped before its optimum", ConvergenceWarning, stacklevel=3)
     w = sp.features(w)[0, 0] / sd
-    return w.flatten().numpy(), (b.flatten() - w @ mean[0]).item()
+    w = w.flatten().numpy()
+    return w, b.item() - float(w.astype(np.float64) @ X.mean(0, dtype=np.float64))

@@ -145,7 +145,7 @@ def test_what_is_called_correct_has_a_chance_above_one_half(calibration, share, 
         probe = freeze(fit, held_out=(s, y), calibration=calibration)
     again = load_probe(probe.save(tmp_path / "p.safetensors"))
     at = X[:, 1:2] - 10  # from far below to far above
-    reads = Probe(**{k: v for k, v in vars(again).items()} | dict(direction=[1.], mean=[0.], scale=[1.], intercept=0.))
+    reads = Probe(**vars(again) | dict(direction=[1.], mean=[0.], scale=[1.], intercept=0.))
     chance = reads.predict_proba(at)[:, 1]
     sure = np.abs(chance - .5) > 1e-9
     assert (reads.predict(at) == (chance > .5))[sure].all()
@@ -169,10 +169,11 @@ def test_a_frozen_probe_cannot_be_edited():
 
 def test_numbers_of_numpys_are_saved(tmp_path):
     X, y = data()
-    probe = freeze(LogisticProbe(C=np.float32(.5)).fit(X, y), layer=np.int64(3), n=np.int32(7), notes={"a": np.float32(2), "b": X[:2, 0]})
+    fit = LogisticProbe(C=np.float32(.5)).fit(X, y)
+    probe = freeze(fit, layer=np.int64(3), n=np.int32(7), notes={"a": np.float32(2), "b": X[:2, 0]})
     again = load_probe(probe.save(tmp_path / "p.safetensors"))
     assert (again.layer, again.n, again.C, again.notes["a"]) == (3, 7, .5, 2) and again.notes["b"] == X[:2, 0].tolist()
-    with pytest.raises(TypeError, match="cannot hold"): freeze(LogisticProbe().fit(X, y), notes={"a": {1, 2}}).save(tmp_path / "q.safetensors")
+    with pytest.raises(TypeError, match="cannot hold"): freeze(fit, notes={"a": {1, 2}}).save(tmp_path / "q.safetensors")
 
 
 def test_what_is_no_direction_is_said():

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from probe_nb.controls import label_aucs
 from probe_nb.probes import LogisticProbe, ProbeGrid, auc, auc_parts, delong, grid_scores, group_folds
 from probe_nb.solver import stream_scores
 
@@ -353,3 +354,21 @@ def test_scores_that_are_missing_are_refused():
     class Lost(LogisticProbe):
         def decision_function(self, X): return np.full(len(X), np.nan)
     with pytest.raises(ValueError, match="scores are NaN"): ProbeGrid(probe=Lost()).fit(data(40, 3)[0][None], y)
+
+
+@pytest.mark.parametrize("offset,size,dtype", [(1e6, 1., np.float32), (1e5, .1, np.float32), (1e4, .01, np.float32),
+                                               (1e6, 1e-3, np.float64), (1e9, 1., np.float64)])
+@pytest.mark.parametrize("scale", [False, True])
+def test_a_large_offset_hides_nothing(offset, size, dtype, scale):
+    rng = np.random.default_rng(0)
+    y = rng.random(300) < .5
+    plain = (rng.normal(size=300) + 2 * y)[:, None]
+    X = (offset + size * plain).astype(dtype)
+    C = 1. if scale else 1 / size**2
+    want = ProbeGrid(C=[1.], scale=scale).fit(plain[None], y)
+    got = ProbeGrid(C=[C], scale=scale).fit(X[None], y)
+    assert want.auc_[0, 0] > .85 and got.auc_[0, 0] == pytest.approx(want.auc_[0, 0], abs=.01)
+    np.testing.assert_allclose(got.scores_, want.scores_, atol=.2)
+    fits = [LogisticProbe(C=c, scale=scale).fit(x, y).decision_function(x) for c, x in ((C, X), (1., plain))]
+    np.testing.assert_allclose(*fits, atol=.2)
+    assert label_aucs(X[None], y[None], want.folds_)[0, 0] == pytest.approx(want.auc_[0, 0], abs=.01)
