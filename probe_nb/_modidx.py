@@ -538,6 +538,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'probe_nb.live.Lane._walk': ('live.html#lane._walk', 'probe_nb/live.py'),
                                'probe_nb.live.Lane.start': ('live.html#lane.start', 'probe_nb/live.py'),
                                'probe_nb.live.Lane.stop': ('live.html#lane.stop', 'probe_nb/live.py'),
+                               'probe_nb.live.Lane.wait': ('live.html#lane.wait', 'probe_nb/live.py'),
                                'probe_nb.live.LiveChart': ('live.html#livechart', 'probe_nb/live.py'),
                                'probe_nb.live.LiveChart.__init__': ('live.html#livechart.__init__', 'probe_nb/live.py'),
                                'probe_nb.live.LiveChart._on_click': ('live.html#livechart._on_click', 'probe_nb/live.py'),

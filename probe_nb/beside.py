@@ -123,7 +123,7 @@ def wait(
     seconds: float|None=None, # at most; None: as long as it takes
 ) -> "Beside": # itself
     "Wait until both maps are there; for scripts and tests"
-    self._lane.thread.join(seconds)
+    self._lane.wait(seconds)
     return self
 
 @patch

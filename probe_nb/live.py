@@ -8,6 +8,7 @@ __all__ = ['LiveChart', 'clickable', 'meaning', 'card', 'summary', 'Stopped', 'L
 
 # %% ../nbs/23_live.ipynb #6526c3a4
 import html
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -128,12 +129,21 @@ class Lane:
         "Stop what runs, and run this"
         self.stop()
         mine = self.signal = threading.Event()
-        self.thread = threading.Thread(target=self._run, args=(mine, work, done, failed, ended), daemon=True)
-        self.thread.start()
+        thread = threading.Thread(target=self._run, args=(mine, work, done, failed, ended), daemon=True)
+        thread.start()
+        self.thread = thread # who waits for a thread finds one that runs, or has run
 
     def stop(self):
         "What runs ends at its next batch"
         self.signal.set()
+
+    def wait(self,
+        seconds: float|None=None, # at most; None: as long as it takes
+    ):
+        "Until nothing runs any more; what has ended may have begun more"
+        last = math.inf if seconds is None else time.monotonic() + seconds
+        while (thread := self.thread) is not None and thread.is_alive() and (left := last - time.monotonic()) > 0:
+            thread.join(None if seconds is None else left)
 
     def _run(self, mine, work, done, failed, ended):
         stopped = False

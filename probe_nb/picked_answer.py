@@ -68,7 +68,7 @@ def wait(
     seconds: float|None=None, # at most, for each thread
 ) -> None:
     "Until nothing runs"
-    if self._lane.thread is not None: self._lane.thread.join(seconds)
+    self._lane.wait(seconds)
     if self.editor is not None: self.editor.wait(seconds)
 
 # %% ../nbs/45_picked_answer.ipynb #56d4aca5

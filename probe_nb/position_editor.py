@@ -180,7 +180,7 @@ def wait(self: PositionEditor,
     seconds: float|None=None, # at most; None: as long as it takes
 ) -> "PositionEditor": # itself
     "Wait until nothing runs any more; for scripts and tests"
-    if self._lane.thread is not None: self._lane.thread.join(seconds)
+    self._lane.wait(seconds)
     return self
 
 # %% ../nbs/44_position_editor.ipynb #b6149bb9

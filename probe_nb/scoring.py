@@ -59,8 +59,7 @@ class Scoring:
         seconds: float|None=None, # at most, for each thread
     ) -> None:
         "Until nothing runs"
-        for lane in (self.lane, self.beside):
-            if lane.thread is not None: lane.thread.join(seconds)
+        for lane in (self.lane, self.beside): lane.wait(seconds)
 
 # %% ../nbs/45_scoring.ipynb #0b7dc53a
 from fastcore.basics import patch

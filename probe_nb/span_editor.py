@@ -156,8 +156,7 @@ def wait(self: SpanEditor,
     seconds: float|None=None, # at most, for each worker; None: as long as it takes
 ) -> "SpanEditor": # itself
     "Wait until nothing runs any more; for scripts and tests"
-    for lane in (self._slow, self._quick):
-        if lane.thread is not None: lane.thread.join(seconds)
+    for lane in (self._slow, self._quick): lane.wait(seconds)
     return self
 
 # %% ../nbs/44_span_editor.ipynb #74c8413d

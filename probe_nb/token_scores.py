@@ -132,7 +132,7 @@ def wait(self: TokenScores,
     seconds: float|None=None, # at most; None: as long as it takes
 ) -> "TokenScores": # itself
     "Wait until nothing runs any more; for scripts and tests"
-    if self._lane.thread is not None: self._lane.thread.join(seconds)
+    self._lane.wait(seconds)
     return self
 
 # %% ../nbs/44_token_scores.ipynb #18e7bf67
@@ -342,7 +342,7 @@ def _chosen(self: TokenScores, row: int|None):
 @guarded
 def _rerank(self: TokenScores):
     "Another layer believes other samples"
-    if self._ranked is None or self.busy or self._quiet: return
+    if self._ranked is None or self._quiet: return
     many, group = self._ranked.drop(columns="chance"), self._group
     def work(progress):
         self._used = self._probes(group)

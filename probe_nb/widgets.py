@@ -276,7 +276,7 @@ def wait(
     seconds: float|None=None, # at most, for each worker; None: as long as it takes
 ) -> "Explorer": # itself
     "Wait until nothing runs any more; for scripts and tests"
-    if self._mapping.thread is not None: self._mapping.thread.join(seconds)
+    self._mapping.wait(seconds)
     if self._scoring is not None: self._scoring.wait(seconds)
     self.picked.wait(seconds)
     return self

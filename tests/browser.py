@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pytest
 
 SETTINGS = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -23,6 +24,13 @@ FLAGS = ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--disable
 FOLDERS = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
            "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR"]
 TOKEN = "only-for-tests"
+PICTURES = os.environ.get("PROBE_NB_PICTURES")  # a folder to leave screenshots in, for a person to look at
+
+
+def notebook(path, *cells):
+    "A notebook of these cells, at `path`."
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), path)
+    return path
 
 
 def find_browser():
@@ -142,7 +150,27 @@ class Lab:
         self.command("apputils:change-theme", theme=name)
         self.page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg="false" if on else "true")
 
-    def screenshot(self, path): self.page.screenshot(path=path)
+    def picture(self, name):
+        "The page as it is now, where somebody wants to look at it."
+        if PICTURES: self.page.screenshot(path=Path(PICTURES) / f"{name}.png")
+
+    def saved(self):
+        "The notebook as it lies on disk after saving."
+        self.command("docmanager:save")
+        return json.loads((self.jupyter.root / self.js("(app, w) => w.context.path")).read_text())
+
+    def value(self, code):
+        "The value of an expression in the notebook's kernel, as text."
+        ask = "{code: '', silent: true, user_expressions: {x: " + json.dumps(code) + "}}"
+        return self.js(f"""async (app, w) => {{
+            const told = (await w.sessionContext.session.kernel.requestExecute({ask}).done).content.user_expressions.x;
+            return told.status === 'ok' ? told.data['text/plain'] : told.evalue }}""")
+
+    def wait_for_value(self, code, wanted, seconds=30):
+        "What the page has sent reaches the kernel a moment later than another view."
+        last = time.monotonic() + seconds
+        while (found := self.value(code)) != wanted and time.monotonic() < last: self.page.wait_for_timeout(50)
+        assert found == wanted, code
 
     def close(self):
         "Ends the kernel too, when the page came so far."

@@ -46,3 +46,23 @@ def tree(tmp_path_factory): return copy_tree(tmp_path_factory.mktemp("copy") / "
 def pytest_collection_modifyitems(items):
     "Notebooks run last: each makes an IPython shell in this process, and later tests would believe that they are in a notebook."
     items.sort(key=lambda item: item.path.name == "test_notebooks.py")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    "A finished study of two layers of the embedded model."
+    from probe_nb.study import Study
+    study = Study(tmp_path_factory.mktemp("made") / "demo", n=120, layers=[5, 6], progress=False)
+    study.map()
+    return study
+
+
+@pytest.fixture
+def study(made, tmp_path):
+    "A copy of it, to write into."
+    from probe_nb.study import Study
+    return Study(shutil.copytree(made.path, tmp_path / "demo"), made.lm, progress=False)
+
+
+@pytest.fixture(scope="session")
+def lm(made): return made.lm

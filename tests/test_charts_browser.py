@@ -1,12 +1,10 @@
 """The pictures live in JupyterLab, whose Vega-Lite is older than Altair's, in light and dark."""
-import os
 from pathlib import Path
 
 import pytest
-from test_lab import notebook
+from browser import notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-PICTURES = os.environ.get("PROBE_NB_PICTURES")
 
 MAP = """import sys; sys.path.insert(0, {tests!r})
 from test_charts import full
@@ -32,10 +30,10 @@ def test_marks_margins_and_numbers_are_live_and_follow_the_theme(lab, tmp_path):
     assert "rgb(0, 0, 0)" in light
     lab.dark()
     lab.page.wait_for_selector("#jupyterlab-splash", state="detached")
-    if PICTURES: lab.screenshot(Path(PICTURES) / "charts_dark.png")
+    lab.picture("charts_dark")
     lab.run_all()
     lab.page.wait_for_function(f"() => document.querySelectorAll({cells!r}).length === 120", timeout=60_000)
     dark = lab.js(COLOURS)
-    if PICTURES: lab.screenshot(Path(PICTURES) / "charts_dark_again.png")
+    lab.picture("charts_dark_again")
     lab.dark(False)
     assert "rgb(255, 255, 255)" in dark and "rgb(0, 0, 0)" not in dark, "words are white on JupyterLab's dark ground"

@@ -1,37 +1,12 @@
 """The editors in a real JupyterLab: what is dragged, pressed and typed, and what comes of it."""
 import json
 import os
-from pathlib import Path
 
-import nbformat.v4 as nbf
 import pytest
-from nbformat import write
+from browser import notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-PICTURES = os.environ.get("PROBE_NB_PICTURES")  # a folder to leave screenshots in, for a person to look at
 STUDY = os.environ.get("PROBE_NB_STUDY", "runs/demo")  # a study that is there already, to measure with
-
-
-def notebook(path, *cells):
-    write(nbf.new_notebook(cells=[nbf.new_code_cell(c) for c in cells]), path)
-    return path
-
-
-def picture(lab, name):
-    if PICTURES: lab.screenshot(Path(PICTURES) / f"{name}.png")
-
-
-def kernel(lab, code):
-    "The value of an expression in the notebook's kernel, as text."
-    ask = "{code: '', silent: true, user_expressions: {x: " + json.dumps(code) + "}}"
-    return lab.js(f"""async (app, w) => {{
-        const told = (await w.sessionContext.session.kernel.requestExecute({ask}).done).content.user_expressions.x;
-        return told.status === 'ok' ? told.data['text/plain'] : told.evalue }}""")
-
-
-def saved(lab):
-    lab.command("docmanager:save")
-    return json.loads((lab.jupyter.root / lab.js("(app, w) => w.context.path")).read_text())
 
 
 def drag(page, a, b, where=".probe-nb-alive .token"):
@@ -65,7 +40,7 @@ def test_span_editor(lab, tmp_path):
     page, auc = lab.page, ".probe-nb-alive .probe-nb-auc"
     page.wait_for_selector(".probe-nb-alive .token", timeout=60_000)
     lab.wait_for_text("AUC 0.", auc)
-    picture(lab, "spans_light")
+    lab.picture("spans_light")
     page.evaluate(WATCH, auc)
     before = page.locator(auc).inner_text()
     for a, b in ((0, 2), (1, 1), (0, 1), (2, 2), (1, 2), (0, 0), (0, 2), (1, 1)):
@@ -76,41 +51,41 @@ def test_span_editor(lab, tmp_path):
     print("span dropped to AUC redrawn, ms:", [round(t) for t in took])
     assert took[len(took) // 2] < 1500
     assert page.locator(auc).inner_text() != before and page.locator(f"{auc} svg circle").count() == 2
-    assert kernel(lab, "(study.path/'hand.jsonl').exists()") == "False", "a draft is not written"
-    picture(lab, "spans_dragged")
+    assert lab.value("(study.path/'hand.jsonl').exists()") == "False", "a draft is not written"
+    lab.picture("spans_dragged")
     page.keyboard.press("Enter")
     lab.wait_for_text("1 answer marked", ".probe-nb-alive .probe-nb-status")
-    line = json.loads(eval(kernel(lab, "(study.path/'hand.jsonl').read_text()")))
-    assert line["exact"] == eval(kernel(lab, "list(editor.study.answers and __import__('probe_nb.edits').edits.span_characters("
+    line = json.loads(eval(lab.value("(study.path/'hand.jsonl').read_text()")))
+    assert line["exact"] == eval(lab.value("list(editor.study.answers and __import__('probe_nb.edits').edits.span_characters("
                                              "editor.lm, editor.row(), *editor.span))"))
     page.locator(".probe-nb-alive .token").first.focus()
     page.keyboard.press("w")  # one key says wrong
     lab.wait_for_text("judged wrong by hand", ".probe-nb-alive .probe-nb-status")
     page.keyboard.press("n")
-    assert kernel(lab, "bool(editor.example == editor.ans.example.iloc[1])") == "True"
+    assert lab.value("bool(editor.example == editor.ans.example.iloc[1])") == "True"
     page.locator(".probe-nb-alive select").select_option("probe and judge disagree")
     lab.wait_for_text("1 of ", ".probe-nb-alive .probe-nb-status")
-    picture(lab, "spans_queue")
-    kernel(lab, "setattr(editor, 'error', '<img src=x onerror=alert(1)>')")
+    lab.picture("spans_queue")
+    lab.value("setattr(editor, 'error', '<img src=x onerror=alert(1)>')")
     lab.wait_for_text("onerror=alert(1)", ".probe-nb-error")
     assert page.locator(".probe-nb-alive img").count() == 0
     lab.dark()
     page.wait_for_selector("#jupyterlab-splash", state="detached")
-    picture(lab, "spans_dark")
+    lab.picture("spans_dark")
     page.set_viewport_size({"width": 480, "height": 1000})
     lab.command("application:toggle-left-area")
     page.locator(".probe-nb-alive").scroll_into_view_if_needed()
-    picture(lab, "spans_narrow")
+    lab.picture("spans_narrow")
     lab.command("application:toggle-left-area")
     page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)
-    stored = saved(lab)
+    stored = lab.saved()
     assert "widgets" not in stored["metadata"] and "probe-nb-still" in stored["cells"][0]["outputs"][0]["data"]["text/html"][0]
     if not os.environ.get("PROBE_NB_STUDY"):
         page.get_by_role("button", name="recompute the map").click()
         lab.wait_for_text("with an unsure span", ".probe-nb-alive .probe-nb-status", 180)
         told = "(editor.mapped, editor.before == editor.after, int((study.answers().span_method == 'hand').sum()))"
-        assert kernel(lab, told) == "(1, True, 1)"
+        assert lab.value(told) == "(1, True, 1)"
 
 
 SCORES = f"""from probe_nb.study import Study
@@ -128,40 +103,42 @@ def test_token_scores(lab, tmp_path):
     page, live = lab.page, ".probe-nb-alive "
     page.wait_for_selector(live + ".token", timeout=60_000)
     lab.wait_for_text("This token is such a place", live + ".probe-nb-status")
-    picture(lab, "scores_light")
+    lab.picture("scores_light")
     inks = "document.querySelectorAll('.probe-nb-alive .token b')[1].style.backgroundColor"
     before = page.evaluate(inks)
     box = page.locator(live + "canvas").bounding_box()
     page.mouse.click(box["x"] + 5, box["y"] + 3)  # layer 0
     page.wait_for_function(f"{inks} !== {json.dumps(before)}")
-    assert kernel(lab, "(scores.layer, scores.token)") == "(0, 0)"
+    assert lab.value("(scores.layer, scores.token)") == "(0, 0)"
     lab.wait_for_text("it is a transfer", live + ".probe-nb-status")
-    kernel(lab, "setattr(scores, 'layer', pmap.best_layer)")
+    lab.value("setattr(scores, 'layer', pmap.best_layer)")
     page.get_by_placeholder("type a question").fill("Where was <img src=x onerror=alert(1)> born?")
     page.get_by_placeholder("type a question").press("Tab")
     page.evaluate("""() => { window.lengths = new Set(); window.asked = performance.now(); window.first = 0;
         new MutationObserver(() => { window.lengths.add(document.querySelectorAll('.probe-nb-alive .token').length);
             window.first = window.first || performance.now() - window.asked })
             .observe(document.querySelector('.probe-nb-alive .tokens'), {childList: true}) }""")
+    slow = "scores.lm.model.register_forward_pre_hook(lambda *_: __import__('time').sleep(.1))"
+    assert "Removable" in lab.value(slow)  # as a larger model is: this one may say all before the page draws once
     page.get_by_role("button", name="ask", exact=True).click()
     page.wait_for_function("document.querySelector('.probe-nb-alive select[size]')?.options.length > 0", timeout=60_000)
     print("first token of an asked answer, ms:", round(page.evaluate("first")), "lengths seen:", page.evaluate("[...lengths]"))
     assert page.evaluate("lengths.size") > 2, "it came token by token"
     assert page.locator(live + "img").count() == 0
     assert "greedy" in page.locator(live + "select[size]").inner_text()
-    picture(lab, "scores_asked")
+    lab.picture("scores_asked")
     page.locator(live + "select[size]").select_option(index=0)
     lab.wait_for_text("chance", live + ".said")
     lab.dark()
     page.wait_for_selector("#jupyterlab-splash", state="detached")
-    picture(lab, "scores_dark")
+    lab.picture("scores_dark")
     page.set_viewport_size({"width": 480, "height": 1000})
     lab.command("application:toggle-left-area")
-    picture(lab, "scores_narrow")
+    lab.picture("scores_narrow")
     lab.command("application:toggle-left-area")
     page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)
-    assert kernel(lab, "scores.error") == "''"
+    assert lab.value("scores.error") == "''"
 
 
 POSITIONS = f"""from probe_nb.study import Study
@@ -190,14 +167,14 @@ def test_position_editor(lab, tmp_path):
     lab.wait_for_text("of 1792 answers have it" if "PROBE_NB_STUDY" in os.environ else "of 240 answers have it", live)
     page.get_by_role("button", name="add the column to the map").click()
     lab.wait_for_text("is in the map now", live + ".probe-nb-status", 180)
-    assert kernel(lab, "len(editor.columns), editor.pmap.sizes['position'] - pmap.sizes['position']") == "(1, 1)"
-    picture(lab, "positions_light")
+    assert lab.value("len(editor.columns), editor.pmap.sizes['position'] - pmap.sizes['position']") == "(1, 1)"
+    lab.picture("positions_light")
     lab.dark()
     page.wait_for_selector("#jupyterlab-splash", state="detached")
-    picture(lab, "positions_dark")
+    lab.picture("positions_dark")
     page.set_viewport_size({"width": 480, "height": 1000})
     lab.command("application:toggle-left-area")
-    picture(lab, "positions_narrow")
+    lab.picture("positions_narrow")
     lab.command("application:toggle-left-area")
     page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)

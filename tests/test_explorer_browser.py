@@ -1,30 +1,12 @@
 """The map and the explorer in a real JupyterLab: what is seen, clicked, and left behind."""
 import json
-import os
 import re
 from pathlib import Path
 
-import nbformat.v4 as nbf
 import pytest
-from nbformat import write
+from browser import notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-PICTURES = os.environ.get("PROBE_NB_PICTURES")  # a folder to leave screenshots in, for a person to look at
-
-
-def notebook(path, *cells):
-    write(nbf.new_notebook(cells=[nbf.new_code_cell(c) for c in cells]), path)
-    return path
-
-
-def picture(lab, name):
-    if PICTURES: lab.screenshot(Path(PICTURES) / f"{name}.png")
-
-
-def saved(lab):
-    "The notebook as it lies on disk after saving."
-    lab.command("docmanager:save")
-    return json.loads((lab.jupyter.root / lab.js("(app, w) => w.context.path")).read_text())
 
 
 MAP = """from probe_nb.charts import heatmap
@@ -41,17 +23,17 @@ def test_map_is_live_offline_and_stays_when_the_kernel_is_gone(lab, tmp_path):
     lab.page.wait_for_selector(cell, timeout=60_000)
     lab.page.hover(cell)
     lab.wait_for_text("0.843", ".vg-tooltip")
-    picture(lab, "map_light")
+    lab.picture("map_light")
     assert "('default', False)" in lab.outputs()[-1]["data"]["text/plain"], "nothing of the user's was changed"
-    stored = saved(lab)["cells"][0]["outputs"][0]["data"]
+    stored = lab.saved()["cells"][0]["outputs"][0]["data"]
     assert stored["image/png"].startswith("iVBOR") and len(json.dumps(stored)) < 100_000
     lab.js("(app, w) => w.sessionContext.shutdown()")
     lab.page.reload()
     lab.page.wait_for_selector(cell, timeout=60_000)
-    picture(lab, "map_reopened")
+    lab.picture("map_reopened")
     lab.dark()
     lab.page.wait_for_selector("#jupyterlab-splash", state="detached")
-    picture(lab, "map_dark")
+    lab.picture("map_dark")
     lab.dark(False)
 
 
@@ -66,15 +48,7 @@ CARD, OUTLINE = ".probe-nb-facts", ".probe-nb path[aria-roledescription='rect ma
 def at(layer, token): return f".probe-nb path[aria-label^='Token: {token}; Layer: {layer};']:not([stroke='#ff7f0e'])"
 
 
-def kernel(lab, code):
-    "The value of an expression in the notebook's kernel, as text."
-    ask = "{code: '', silent: true, user_expressions: {x: " + json.dumps(code) + "}}"
-    return lab.js(f"""async (app, w) => {{
-        const told = (await w.sessionContext.session.kernel.requestExecute({ask}).done).content.user_expressions.x;
-        return told.status === 'ok' ? told.data['text/plain'] : told.evalue }}""")
-
-
-def eval_cell(lab): return int(kernel(lab, "explorer.cell[0]"))
+def eval_cell(lab): return int(lab.value("explorer.cell[0]"))
 
 
 CLICKS = """async ([cells, card]) => {
@@ -101,15 +75,15 @@ def test_explorer(lab, tmp_path):
     lab.run_all()
     assert not lab.errors()
     lab.page.wait_for_selector(OUTLINE, timeout=60_000)
-    best = kernel(lab, "(pmap.best_layer, pmap.best_position)")
-    assert kernel(lab, "explorer.cell") == best, "first sight is the best cell"
+    best = lab.value("(pmap.best_layer, pmap.best_position)")
+    assert lab.value("explorer.cell") == best, "first sight is the best cell"
     lab.page.locator(".probe-nb-alive").scroll_into_view_if_needed()
     lab.wait_for_text("ROC over all folds", ".probe-nb svg text")
-    picture(lab, "explorer_light")
+    lab.picture("explorer_light")
 
     lab.page.locator(at(3, "last_q")).click()  # a click shows that cell's numbers, and the outline moves there
     lab.wait_for_text("Layer 3 · last_q", CARD)
-    auc = kernel(lab, "f'{pmap.auc.sel(layer=3, position=\"last_q\").item():.3f}'").strip("'")
+    auc = lab.value("f'{pmap.auc.sel(layer=3, position=\"last_q\").item():.3f}'").strip("'")
     lab.wait_for_text(auc, CARD)
     lab.page.wait_for_selector(f"{OUTLINE}[aria-label='Token: last_q; Layer: 3']")
     took = lab.page.evaluate(CLICKS, [[at(n, t) for n in (1, 4) for t in ("exact_answer_last", "-1", "second_answer")], CARD])
@@ -125,7 +99,7 @@ def test_explorer(lab, tmp_path):
 
     lab.page.locator(".probe-nb-alive").get_by_role("button", name="layers", exact=True).click()
     lab.wait_for_text("first_answer", ".probe-nb-cell svg text")
-    picture(lab, "explorer_layers")
+    lab.picture("explorer_layers")
     lab.page.locator(".probe-nb-chips").get_by_text("last_q", exact=True).click()  # a position is switched off
     lab.page.wait_for_selector(at(3, "last_q"), state="detached")
     lab.page.get_by_placeholder("search questions").fill("larger")  # answers: searched, and one picked by keys
@@ -135,7 +109,7 @@ def test_explorer(lab, tmp_path):
     lab.page.locator(".probe-nb-table tr[tabindex='0']").focus()
     lab.page.keyboard.press("ArrowDown")
     lab.page.wait_for_selector(".probe-nb-editor .token", timeout=60_000)
-    assert kernel(lab, "explorer.picked.editor.example == explorer.example > -1") == "True"
+    assert lab.value("explorer.picked.editor.example == explorer.example > -1") == "True"
     lab.page.locator(".probe-nb-map").focus()  # and the map walked over
     before = eval_cell(lab)
     lab.page.keyboard.press("ArrowUp")
@@ -145,26 +119,26 @@ def test_explorer(lab, tmp_path):
     lab.page.locator(".probe-nb-alive").get_by_role("button", name="Run").click()
     lab.wait_for_text("no/such.csv", ".probe-nb-error")
     assert lab.page.locator(at(3, "exact_answer_last")).count() == 1, "an error loses nothing"
-    picture(lab, "explorer_error")
-    assert kernel(lab, "explorer.error") == repr(lab.page.locator(".probe-nb-error").first.inner_text())
+    lab.picture("explorer_error")
+    assert lab.value("explorer.error") == repr(lab.page.locator(".probe-nb-error").first.inner_text())
 
     lab.dark()
     lab.page.wait_for_selector("#jupyterlab-splash", state="detached")
     inks = lab.page.locator(".probe-nb svg text").evaluate_all("texts => texts.map(t => getComputedStyle(t).fill)")
     assert all(min(map(float, re.findall(r"[\d.]+", ink)[:3])) > 150 for ink in inks), f"light ink on a dark page: {set(inks)}"
-    picture(lab, "explorer_dark")
+    lab.picture("explorer_dark")
     lab.page.set_viewport_size({"width": 900, "height": 1400})
     lab.page.locator(".probe-nb-alive").scroll_into_view_if_needed()
     columns = [lab.page.locator(f".probe-nb-{name}").bounding_box() for name in ("side", "map", "cell")]
     assert columns[0]["y"] < columns[1]["y"] < columns[2]["y"], "in a narrow window they stand one below the other"
     chart, frame = lab.page.locator(".probe-nb-map svg").bounding_box(), columns[1]
     assert chart["x"] + chart["width"] <= frame["x"] + frame["width"] + 1, "the colour bar is not cut off"
-    picture(lab, "explorer_narrow")
+    lab.picture("explorer_narrow")
     lab.page.locator(at(2, "exact_answer_first")).click()  # a chart that is scaled down is clicked in the right place
     lab.wait_for_text("Layer 2 · exact_answer_first", CARD)
     lab.page.set_viewport_size({"width": 1500, "height": 1000})
     lab.dark(False)
-    stored = saved(lab)
+    stored = lab.saved()
     assert "widgets" not in stored["metadata"]
     assert "image/png;base64,iVBOR" in "".join(stored["cells"][0]["outputs"][0]["data"]["text/html"])
 
@@ -195,19 +169,19 @@ def test_first_sight_without_a_map_and_hostile_names(lab, tmp_path):
     lab.command("notebook:run-cell")
     lab.wait_for_text("The map is being made", ".probe-nb-skeleton", 60)
     lab.wait_for_text("answering 0 of 3", ".probe-nb-status")
-    picture(lab, "explorer_waiting")
+    lab.picture("explorer_waiting")
     lab.page.locator(".probe-nb-alive").get_by_role("button", name="Stop").click()
     lab.wait_for_text("stopping", ".probe-nb-status")
-    kernel(lab, "gate.set()")
+    lab.value("gate.set()")
     lab.wait_for_text("Stopped", ".probe-nb-status")
     lab.page.locator(".probe-nb-alive").get_by_role("button", name="Run").click()
     lab.page.wait_for_selector(OUTLINE, timeout=60_000)
     lab.page.locator(at(2, "<img src=x onerror=alert(1)>")).click()
     lab.wait_for_text("Layer 2 · <img src=x onerror=alert(1)>", CARD)
-    picture(lab, "explorer_hostile")
+    lab.picture("explorer_hostile")
     lab.page.locator(".probe-nb path[aria-label^='Token: -1; Layer: 2; missing']").first.click(position={"x": 3, "y": 3})
     lab.wait_for_text("8 answers", CARD)
-    picture(lab, "explorer_missing")
-    kernel(lab, "setattr(explorer, 'error', '<img src=x onerror=alert(1)>')")
+    lab.picture("explorer_missing")
+    lab.value("setattr(explorer, 'error', '<img src=x onerror=alert(1)>')")
     lab.wait_for_text("onerror=alert(1)", ".probe-nb-error")
     assert lab.page.locator(".probe-nb img").count() == 0 and not [m for m in told if m == "1"], "names are text, never code"

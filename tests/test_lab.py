@@ -1,5 +1,4 @@
 """In a real browser: the harness itself, the first tutorial in JupyterLab, the page that `dev.py demo` writes."""
-import json
 import os
 import re
 import subprocess
@@ -8,18 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import FOLDERS, TOKEN, free_port, wait_for_server
+from browser import FOLDERS, TOKEN, free_port, notebook, wait_for_server
 from conftest import ROOT
 
 TUTORIAL = ROOT / "nbs" / "tutorials" / "01_first_map.ipynb"
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-
-
-def notebook(path, *cells):
-    cells = [{"cell_type": "code", "source": c, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{i}"}
-             for i, c in enumerate(cells)]
-    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    return path
 
 
 def test_harness_sees_output_errors_and_outside_requests(lab, tmp_path):

@@ -1,30 +1,12 @@
 """Positions of one's own: where they fall, and that their column is the one the map would have had."""
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from probe_nb.maps import probe_map
-from probe_nb.models import load_lm
 from probe_nb.position_editor import PositionEditor, hits, shifted, with_column
 from probe_nb.positions import PAPER, Rule, positions, regex
-from probe_nb.study import Study
-
-
-@pytest.fixture(scope="module")
-def lm(): return load_lm("demo")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, lm):
-    study = Study(tmp_path_factory.mktemp("made") / "demo", lm, n=120, layers=[5, 6], progress=False)
-    study.map()
-    return study
-
-
-@pytest.fixture
-def study(made, tmp_path, lm): return Study(shutil.copytree(made.path, tmp_path / "demo"), lm, progress=False)
 
 
 def test_a_shift_is_a_shift_and_falls_off_the_ends(lm, made):

@@ -1,16 +1,13 @@
 """Strips in an empty page, with a stand-in for the kernel's half; and in a real JupyterLab."""
 import json
-import os
 from pathlib import Path
 
-import nbformat.v4 as nbf
 import pytest
-from nbformat import write
+from browser import PICTURES, notebook
 
 from probe_nb.strips import LayerStrip, Strip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-PICTURES = os.environ.get("PROBE_NB_PICTURES")  # a folder to leave screenshots in, for a person to look at
 
 MODEL = """void (window.put = async (code, state, css) => {
     const heard = {}, model = {state, told: [], sent: [],
@@ -170,11 +167,6 @@ def test_layers_are_picked(page):
     assert ink[:4] == [103, 0, 31, 255] and ink[-4:] == [140, 140, 140, 255]
 
 
-def notebook(path, *cells):
-    write(nbf.new_notebook(cells=[nbf.new_code_cell(c) for c in cells]), path)
-    return path
-
-
 STRIP = """from probe_nb.strips import Strip
 pressed = []
 strip = Strip(["The", " capital", " of", " France", " is", " Paris", ".", "<img src=x onerror=alert(1)>"],
@@ -202,14 +194,12 @@ def test_strip_in_jupyterlab(lab, tmp_path):
     page.keyboard.press("d")
     page.keyboard.press("d")  # would delete the cell
     lab.wait_for_text("tokens 3 to 6", ".jp-Cell:nth-child(2) .said")  # both views of one strip show the same
-    ask = "async (app, w) => (await w.sessionContext.session.kernel.requestExecute({code: '', silent: true, user_expressions: " \
-          "{x: '(strip.span, pressed)'}}).done).content.user_expressions.x.data['text/plain']"
-    assert lab.js(ask) == "((3, 7), ['c'])"
+    lab.wait_for_value("(strip.span, pressed)", "((3, 7), ['c'])")
     assert page.locator(".jp-Cell").count() == 2
-    if PICTURES: lab.screenshot(Path(PICTURES) / "strip_light.png")
+    lab.picture("strip_light")
     lab.dark()
     page.wait_for_selector("#jupyterlab-splash", state="detached")
-    if PICTURES: lab.screenshot(Path(PICTURES) / "strip_dark.png")
+    lab.picture("strip_dark")
     lab.dark(False)
 
     lab.command("docmanager:save")
@@ -220,6 +210,6 @@ def test_strip_in_jupyterlab(lab, tmp_path):
     page.wait_for_selector(".probe-nb-still .token")
     page.wait_for_function("document.body.textContent.includes('model not found')", timeout=60_000)
     assert page.locator(".probe-nb-still").first.is_visible()
-    if PICTURES: lab.screenshot(Path(PICTURES) / "strip_reopened.png")
+    lab.picture("strip_reopened")
     assert not any(e.is_visible() for e in page.get_by_text("Error displaying widget").all()), "no error is seen"
     assert page.locator(".probe-nb-still img").count() == 0

@@ -1,5 +1,4 @@
 """Probes at every token: what is scored, by whom, and what is shown of it."""
-import shutil
 import threading
 
 import numpy as np
@@ -9,26 +8,9 @@ import pytest
 from probe_nb.answers import answer
 from probe_nb.every_token import answer_aloud, asking, group_of, probes_at, rank_samples, sample_list, token_chances, told_of
 from probe_nb.live import Stopped
-from probe_nb.models import load_lm
-from probe_nb.study import Study
 from probe_nb.token_scores import TokenScores
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def lm(): return load_lm("demo")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, lm):
-    study = Study(tmp_path_factory.mktemp("made") / "demo", lm, n=120, layers=[5, 6], progress=False)
-    study.map()
-    return study
-
-
-@pytest.fixture
-def study(made, tmp_path, lm): return Study(shutil.copytree(made.path, tmp_path / "demo"), lm, progress=False)
 
 
 @pytest.fixture(scope="module")
