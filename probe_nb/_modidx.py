@@ -1196,7 +1196,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'probe_nb.study._keep': ('study.html#_keep', 'probe_nb/study.py'),
                                 'probe_nb.study._load_own': ('study.html#_load_own', 'probe_nb/study.py'),
                                 'probe_nb.study._load_table': ('study.html#_load_table', 'probe_nb/study.py'),
-                                'probe_nb.study._of_options': ('study.html#_of_options', 'probe_nb/study.py'),
                                 'probe_nb.study._opened': ('study.html#_opened', 'probe_nb/study.py'),
                                 'probe_nb.study._opened_map': ('study.html#_opened_map', 'probe_nb/study.py'),
                                 'probe_nb.study._read_card': ('study.html#_read_card', 'probe_nb/study.py'),

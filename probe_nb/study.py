@@ -251,7 +251,7 @@ def map(self:Study,
        ) -> xr.Dataset: # [layer, position]
     "The map at `site`."
     site, show = site or self.site, self.progress if progress is None else progress
-    path = self.path/"map.zarr"/(_slug(site) + _of_options(options))
+    path = self.path/"map.zarr"/_slug(site)
     hand = _file_hash(self.path/"hand.jsonl")  # a map made before the last mark is an old one
     asked = json.dumps(dict(seed=self.card["seed"], layers=self.layers, hand=hand) | options, sort_keys=True, default=str)
     if (found := _opened_map(path, asked)) is not None: return found
@@ -267,14 +267,8 @@ def _opened(path:Path, ans, pos, layers) -> xr.DataArray|None:
     try: return open_acts(path, ans, pos, layers)
     except (ValueError, FileNotFoundError): return None  # extract goes on with it, or says what is wrong
 
-def _of_options(options:dict) -> str:
-    "What a map's folder is called beside its site: nothing for the plain one."
-    if not options: return ""
-    said = json.dumps(options, sort_keys=True, default=str)
-    return "-own" if " at 0x" in said else "-" + hashlib.sha256(said.encode()).hexdigest()[:8]
-
 def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
-    "The map in this folder, if it was made with the same options, seed, layers and marks."
+    "The map in the folder, if it was made with the same options."
     if not path.exists(): return None
     try: pmap = xr.open_zarr(path, consolidated=False).load()
     except Exception as e: raise ValueError(f"{path} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None

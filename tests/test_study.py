@@ -12,7 +12,6 @@ from probe_nb import patches
 from probe_nb.activations import extract
 from probe_nb.answers import answer
 from probe_nb.judges import judge
-from probe_nb.kinds import RidgeProbe
 from probe_nb.maps import probe_map
 from probe_nb.models import load_lm
 from probe_nb.positions import positions
@@ -55,16 +54,6 @@ def test_what_is_there_is_read_and_the_model_is_not_loaded(study, monkeypatch):
 def test_other_options_make_another_map(study):
     one = study.map(C=.1)
     assert one.attrs["C"] != study.map().attrs["C"] and one.attrs["options"] == study.map(C=.1).attrs["options"]
-
-
-def test_maps_of_other_options_are_kept_beside_each_other(study, monkeypatch):
-    class Own(RidgeProbe):
-        def __repr__(self): return object.__repr__(self)  # no name that another session would know
-    made = [study.map(**how) for how in (dict(C=.1), dict(protocol="paper"), dict(probe=RidgeProbe(alpha=10.)))]
-    monkeypatch.setattr(S, "probe_map", lambda *a, **k: pytest.fail("made again"))
-    for how, was in zip((dict(C=.1), dict(protocol="paper"), dict(probe=RidgeProbe(alpha=10.)), {}), [*made, study.map()]):
-        assert study.map(**how).identical(was)
-    with pytest.raises(pytest.fail.Exception, match="made again"): study.map(probe=Own())
 
 
 def test_a_second_site_stands_beside_the_first(study):
