@@ -136,7 +136,7 @@ def test(args):
     os.chdir(ROOT)
     slow, args = "--slow" in args, [a for a in args if a != "--slow"]
     if not slow and run(sys.executable, "-m", "ruff", "check", "--output-format=concise", ".") != 0: sys.exit(1)
-    if not args and (os.cpu_count() or 1) > 1:  # all tests: in several processes, each on one thread, or threads wait for each other
+    if not args and (os.cpu_count() or 1) > 1:  # several processes, each on one thread: or threads wait for threads
         args = ["-n", str(min(4, os.cpu_count()))]
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ.setdefault(name, "1")
     become(sys.executable, "-m", "pytest", "-m", "slow" if slow else "not slow", *args)
