@@ -243,8 +243,8 @@ def _png(rgb:np.ndarray) -> bytes: # [row, column, 3], whole numbers 0 … 255
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 # %% ../nbs/24_strips.ipynb #562ae44c
-_TRACK = """<svg class="{kind}" viewBox="0 0 340 24" width="340" height="24" role="img" aria-label="{said}"><text x="0" y="16">0.5</text>
-<text x="326" y="16">1</text><line x1="20" x2="320" y1="12" y2="12" class="rail"/>{band}{bar}
+_TRACK = """<svg class="{kind}" viewBox="0 0 340 24" width="340" height="24" role="img" aria-label="{said}">
+<text x="0" y="16">0.5</text><text x="326" y="16">1</text><line x1="20" x2="320" y1="12" y2="12" class="rail"/>{band}{bar}
 <circle cx="{b}" cy="12" r="5" class="now"/><circle cx="{a}" cy="12" r="5" class="was"/></svg>"""
 
 def auc_line(
@@ -265,5 +265,6 @@ def auc_line(
     facts = [f"interval {low:.3f} to {high:.3f}"]*bool(band) + [f"chance reaches {chance:.3f}"]*bool(bar)
     kind, whose = ("old", "of the map before the edits") if old else ("", "of the map")
     known = f' <span class="{kind}">· {", ".join(facts)}: {whose}</span>' if facts else ""
-    picture = _TRACK.format(kind=kind, said=html.escape(said), band=band, bar=bar, a=f"{x(before[0]):.1f}", b=f"{x(after[0]):.1f}")
+    a, b = (f"{x(v[0]):.1f}" for v in (before, after))
+    picture = _TRACK.format(kind=kind, said=html.escape(said), band=band, bar=bar, a=a, b=b)
     return f"<b>{said}</b> at {html.escape(where)} · {counts}{known}<br>{picture}"

@@ -1,4 +1,4 @@
-"""The editors in a real JupyterLab: what is dragged, pressed and typed, and what comes of it. One notebook, one kernel, one study."""
+"""The editors in a real JupyterLab: what is dragged, pressed, typed, and what comes of it. They share a notebook and a study."""
 import json
 import os
 
@@ -95,7 +95,8 @@ def test_token_scores(lab):
             window.first = window.first || performance.now() - window.asked })
             .observe(document.querySelector(live + '.tokens'), {childList: true}) }""", live)
     slow = "scores.lm.model.register_forward_pre_hook(lambda *_: __import__('time').sleep(.1))"
-    assert lab.value(f"setattr(scores, 'slow', {slow})") == "None"  # as a larger model is: this one may say all before the page draws once
+    # slow as a larger model is: this one may say all before the page draws once
+    assert lab.value(f"setattr(scores, 'slow', {slow})") == "None"
     field.press("Tab")
     page.keyboard.press("Enter")  # the button that Tab has come to
     page.wait_for_function(f"document.querySelector('{live}select[size]')?.options.length > 0", timeout=60_000)
@@ -127,12 +128,14 @@ def test_position_editor(lab):
     field.fill("(")
     field.press("Tab")
     lab.wait_for_text("no regular expression", live + ".probe-nb-error")
-    field.fill(r"(?:was born in|it was) (\w+)")
+    field.fill(r"(\w+)\.$")
     field.press("Tab")
     lab.wait_for_text(f"of {lab.value('len(positions.ans)')} answers have it", live)
     page.locator(live).get_by_role("button", name="add the column to the map").click()
     lab.wait_for_text("is in the map now", live + ".probe-nb-status", 180)
     assert lab.value("len(positions.columns), positions.pmap.sizes['position'] - pmap.sizes['position']") == "(1, 1)"
+    told = page.locator(live + "tr", has_text=r"/(\w+)\.$/").inner_text()
+    assert "AUC 0." in told and "answers" in told, "the last word before the full stop can be probed"
     lab.picture("positions_light")
     look(lab, live, "positions")
 
