@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 STUDY = os.environ.get("PROBE_NB_STUDY")  # a study that is there already, to measure with
 OPENED = f"""from probe_nb.all import *
 from probe_nb.beside import Beside
-study = Study({STUDY or "runs/demo"!r}, progress=False, {"" if STUDY else "n=120, layers=[4, 5, 6]"})
+study = Study({STUDY or "runs/editors"!r}, progress=False, {"" if STUDY else "n=120, layers=[4, 5, 6]"})
 pmap = study.map()"""
 CELLS = dict(study=OPENED, beside="two = Beside(study, 'resid')\ntwo", scores="scores = TokenScores(study, samples=6)\nscores",
              positions="positions = PositionEditor(study)\npositions", spans="editor = SpanEditor(study)\neditor")
