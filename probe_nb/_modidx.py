@@ -1046,6 +1046,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'probe_nb/span_editor.py'),
                                       'probe_nb.span_editor.SpanEditor._tokens': ( 'span_editor.html#spaneditor._tokens',
                                                                                    'probe_nb/span_editor.py'),
+                                      'probe_nb.span_editor.SpanEditor._unsure': ( 'span_editor.html#spaneditor._unsure',
+                                                                                   'probe_nb/span_editor.py'),
                                       'probe_nb.span_editor.SpanEditor._vector': ( 'span_editor.html#spaneditor._vector',
                                                                                    'probe_nb/span_editor.py'),
                                       'probe_nb.span_editor.SpanEditor._work': ( 'span_editor.html#spaneditor._work',

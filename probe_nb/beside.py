@@ -84,8 +84,9 @@ def _arrived(self: Beside, maps: list):
     a, b = (m.assign_attrs(title=_name(s)) for m, s in zip(_common(*maps), self.studies))
     self.maps = a, b
     gap = float(np.nanmean((a["auc"] - b["auc"]).values))
-    self.status = f"{_name(self.studies[0])} less {_name(self.studies[1])}: {gap:+.3f} on average over the cells that both have"
-    size = dict(width=min(22 * a.sizes["position"], 330))
+    said = f"{gap:+.3f}".replace("-", "−")
+    self.status = f"{_name(self.studies[0])} less {_name(self.studies[1])}: {said} on average over the cells that both have"
+    size = dict(width=min(20 * a.sizes["position"], 250)) # three of them beside each other, none of them scaled down
     pictures = heatmap(a, **size), heatmap(b, **size), difference(a, b, title="difference", **size)
     between = xr.Dataset(dict(auc=a["auc"] - b["auc"]))
     for pane, m, picture in zip(self._panes, (a, b, between), pictures): pane.put(m, picture)
@@ -107,14 +108,15 @@ def _tell(self: Beside):
     for m, place in zip(self.maps, self._cards): place.value = card(m, *self.cell)
     a, b = (m.sel(at) for m in self.maps)
     gap = float(a["auc"] - b["auc"])
-    said = "missing in one of them" if gap != gap else f"{gap:+.3f}".replace("-", "−") + _doubt(a, b)
-    self._cards[2].value = f"<h4>Layer {self.cell[0]} · {html.escape(self.cell[1])}</h4><p>first less second</p><b>{said}</b>"
+    said, doubt = ("missing in one of them", "") if gap != gap else (f"{gap:+.3f}".replace("-", "−"), _doubt(a, b))
+    self._cards[2].value = (f"<h4>Layer {self.cell[0]} · {html.escape(self.cell[1])}</h4><p>first less second</p>"
+                            f"<table><tr><th>AUC</th><td>{said}</td></tr></table><p>{doubt}</p>")
 
 def _doubt(a: xr.Dataset, b: xr.Dataset) -> str:
     "Whether the intervals overlap; a test takes scores, and `compare`"
     if "auc_low" not in a or "auc_low" not in b: return ""
     apart = float(a["auc_low"]) > float(b["auc_high"]) or float(b["auc_low"]) > float(a["auc_high"])
-    return " · their intervals " + ("do not overlap" if apart else "overlap; compare(…) tests it on pairs of scores")
+    return "their intervals " + ("do not overlap" if apart else "overlap; compare(…) tests it on pairs of scores")
 
 # %% ../nbs/46_beside.ipynb #18e7bf67
 @patch

@@ -172,14 +172,14 @@ def told_of(
 def sample_list(
     ranked: pd.DataFrame, # answers to one question, as `rank_samples` gives them
 ) -> list[tuple[str, int]]: # (words, row in `ranked` of the first such answer)
-    "One line for each different answer: chance, how often, whether greedy, judged or not"
+    "One line for each different answer: chance, whether greedy, the words, how often, judged or not"
     lines = []
     rows = ranked.assign(row=range(len(ranked)))
     for text, same in rows.groupby("answer", sort=False):
         chance, r = same["chance"].mean(), same.iloc[0]
-        how = [f"{len(same)} ×"] + ["greedy"]*bool((same["sample"] == 0).any())
+        how, greedy = [f"{len(same)} ×"], "greedy: "*bool((same["sample"] == 0).any()) # in front: the end may be out of sight
         if "outcome" in same and r["outcome"] in ("correct", "wrong"): how.append(f"judged {r['outcome']}")
         known = chance == chance
-        words = f"{f'{chance:.2f}' if known else '  – '}  {_visible(text[:90], ' ')}  ({', '.join(how)})"
+        words = f"{f'{chance:.2f}' if known else '  – '}  {greedy}{_visible(text[:90], ' ')}  ({', '.join(how)})"
         lines.append((words, int(r["row"]), chance if known else -1))
     return [(words, k) for words, k, _ in sorted(lines, key=lambda o: -o[2])]

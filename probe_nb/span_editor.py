@@ -28,7 +28,7 @@ from .tokens import tokens_of
 # %% ../nbs/44_span_editor.ipynb #0b7dc53a
 _COUNT = itertools.count(1)
 _QUEUES = {"all answers": "all", "unsure spans": "unsure", "probe and judge disagree": "disagree"}
-_KEYS = dict(Enter="accept", r="reset", x="none", c="right", w="wrong", n="next", p="previous", u="unmark")
+_KEYS = dict(Enter="accept", r="reset", x="none", c="right", w="wrong", n="next", p="previous", s="unsure", u="unmark")
 
 class SpanEditor(T.HasTraits):
     "A study's answers one by one: where the exact answer is, whether it is right, and what that does to one cell of the map"
@@ -65,8 +65,8 @@ def _build(self: SpanEditor):
     self._picker = W.Dropdown(options=list(_QUEUES.items()), layout=W.Layout(width="200px"))
     T.link((self, "queue"), (self._picker, "value"))
     press = lambda name, text, told: button(text, lambda: self._press(name), told)
-    walk = box("row", press("previous", "‹", "previous answer (p)"), press("next", "›", "next answer (n)"), label("go through"),
-               self._picker)
+    walk = box("row", press("previous", "‹", "previous answer (p)"), press("next", "›", "next answer (n)"),
+               press("unsure", "next unsure", "the next answer whose span is doubtful (s)"), label("go through"), self._picker)
     told = dict(accept=("accept", "write this span down (Enter)"), reset=("reset", "the span as it was found (r)"),
                 none=("no answer", "there is no exact answer in it (x)"), right=("right", "the answer is right (c)"),
                 wrong=("wrong", "the answer is wrong (w)"), unmark=("take back", "the judge's word counts again (u)"))
@@ -190,6 +190,13 @@ def _go(self: SpanEditor, by: int):
     self.example = self._list[min(max(at, 0), len(self._list) - 1)]
 
 @patch
+def _unsure(self: SpanEditor):
+    "The next answer with a doubtful span, whichever list is walked through; after the last comes the first"
+    left = sorted(unsure(self.ans), key=lambda e: (e <= self.example, e))
+    if left in ([], [self.example]): self.status = "No other answer has a doubtful span."
+    else: self.example = left[0]
+
+@patch
 def row(self: SpanEditor) -> pd.Series: # a row of the answers, with what was marked here
     "The answer that is shown"
     found = self.ans[self.ans["example"] == self.example]
@@ -305,11 +312,10 @@ def _failed(self: SpanEditor, e: Exception): self.error = sentence(e)
 def _draw_auc(self: SpanEditor, draft: str=""):
     "Before → after"
     layer, position = self.cell
-    at = dict(layer=layer, position=position)
-    inside = self.pmap is not None and layer in self.pmap.indexes["layer"] and position in self.pmap.indexes["position"]
-    interval = tuple(float(self.pmap[k].sel(**at)) for k in ("auc_low", "auc_high")) if inside else None
+    inside = layer in self.pmap.indexes["layer"] and position in self.pmap.indexes["position"]
+    interval = tuple(float(self.pmap[k].sel(layer=layer, position=position)) for k in ("auc_low", "auc_high")) if inside else None
     where = f"layer {layer}, {position} (C fixed at {self.base.C:g}){draft}"
-    self._auc.value = auc_line(self.before, self.after, interval, where)
+    self._auc.value = auc_line(self.before, self.after, interval, where, self.pmap.attrs.get("null_max"), draft or self._changed)
 
 # %% ../nbs/44_span_editor.ipynb #712e9d7c
 @patch

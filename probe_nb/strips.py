@@ -243,22 +243,28 @@ def _png(rgb:np.ndarray) -> bytes: # [row, column, 3], whole numbers 0 … 255
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 # %% ../nbs/24_strips.ipynb #562ae44c
-_TRACK = """<svg viewBox="0 0 340 24" width="340" height="24" role="img" aria-label="{said}"><text x="0" y="16">0.5</text>
-<text x="326" y="16">1</text><line x1="20" x2="320" y1="12" y2="12" class="rail"/>{band}
+_TRACK = """<svg class="{kind}" viewBox="0 0 340 24" width="340" height="24" role="img" aria-label="{said}">
+<text x="0" y="16">0.5</text><text x="326" y="16">1</text><line x1="20" x2="320" y1="12" y2="12" class="rail"/>{band}{bar}
 <circle cx="{b}" cy="12" r="5" class="now"/><circle cx="{a}" cy="12" r="5" class="was"/></svg>"""
 
 def auc_line(
     before: tuple[float, int, int], # AUC, answers, wrong ones
     after: tuple[float, int, int], # the same, now
-    interval: tuple[float, float]|None=None, # of the map before the edits
+    interval: tuple[float, float]|None=None, # of the map
     where: str="", # the cell, in words
+    chance: float|None=None, # the AUC that chance reaches in the map
+    old: bool=False, # whether the map is one from before the edits: what is known of it is grey
 ) -> str: # HTML, escaped
     "Before → after, drawn and in words"
     x = lambda v: 20 if v != v else 20 + 300*min(max(2*v - 1, 0), 1)
     said = f"AUC {before[0]:.4f} → {after[0]:.4f} ({after[0] - before[0]:+.4f})".replace("-", "−")
     low, high = interval or (np.nan, np.nan)
     band = "" if low != low else f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="12" y2="12" class="band"/>'
+    bar = "" if chance is None else f'<line x1="{x(chance):.1f}" x2="{x(chance):.1f}" y1="4" y2="20" class="chance"/>'
     counts = f"{after[1]} answers, {after[2]} wrong" + ("" if before[1:] == after[1:] else f" (before: {before[1]}, {before[2]})")
-    old = "" if low != low else f' <span class="old">· interval {low:.3f} to {high:.3f}: of the map before the edits</span>'
-    picture = _TRACK.format(said=html.escape(said), band=band, a=f"{x(before[0]):.1f}", b=f"{x(after[0]):.1f}")
-    return f"<b>{said}</b> at {html.escape(where)} · {counts}{old}<br>{picture}"
+    facts = [f"interval {low:.3f} to {high:.3f}"]*bool(band) + [f"chance reaches {chance:.3f}"]*bool(bar)
+    kind, whose = ("old", "of the map before the edits") if old else ("", "of the map")
+    known = f' <span class="{kind}">· {", ".join(facts)}: {whose}</span>' if facts else ""
+    a, b = (f"{x(v[0]):.1f}" for v in (before, after))
+    picture = _TRACK.format(kind=kind, said=html.escape(said), band=band, bar=bar, a=a, b=b)
+    return f"<b>{said}</b> at {html.escape(where)} · {counts}{known}<br>{picture}"

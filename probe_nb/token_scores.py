@@ -72,7 +72,7 @@ def _build(self: TokenScores):
     number = W.BoundedIntText(min=0, max=100, layout=W.Layout(width="60px"))
     self._where = W.Dropdown(layout=W.Layout(width="220px"))
     self._slider = W.SelectionSlider(options=[0], continuous_update=True, layout=W.Layout(width="240px", max_width="100%"))
-    self._select = W.Select(options=[], rows=6, layout=W.Layout(width="100%", max_width="720px"))
+    self._select = W.Select(options=[], rows=6, layout=W.Layout(width="calc(100% - 4px)", max_width="720px"))
     self._lines = {name: line("status") for name in ("about", "told", "status")} | dict(error=line("error"))
     self._layers, self._strip = LayerStrip(), Strip(choose="token", about="token")
     self._layers.about = "the chance that the answer is right, for each layer (downwards) and token (across)"

@@ -1,4 +1,4 @@
-"""A real browser on a real JupyterLab, with every other machine out of reach.
+"""A real browser on a real JupyterLab (and, from the same server, Notebook 7 and Voila), with every other machine out of reach.
 
 Fixtures: `jupyter`, one server a session; `browser`, one Chromium a module (its event loop would disturb notebooks that run in
 this process); `lab`, one page a test, which fails the test when the page asked for another machine."""
@@ -77,7 +77,7 @@ def jupyter(tmp_path_factory):
     root.mkdir()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
                "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}",
-               "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True"]
+               "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     with open(log, "w") as out, subprocess.Popen(command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL) as process:
         try:
             wait_for_server(f"http://127.0.0.1:{port}/api", process, log)
@@ -111,14 +111,22 @@ class Lab:
     def note(self, url):
         if url.startswith(("http", "ws")) and not url.split("://")[1].startswith("127.0.0.1"): self.outside.append(url)
 
-    def open_notebook(self, path, name=None):
-        "Show a copy of the notebook at `path`, with a kernel of its own, ready to run."
-        name = name or f"{time.monotonic_ns()}_{Path(path).name}"
+    def put(self, path):
+        "A copy of the notebook at `path` where the server shows it, under a name of its own."
+        name = f"{time.monotonic_ns()}_{Path(path).name}"
         nb = json.loads(Path(path).read_text(encoding="utf-8"))
         # without a kernel's name JupyterLab asks for one, and waits
         nb["metadata"].setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
         (self.jupyter.root / name).write_text(json.dumps(nb), encoding="utf-8")
-        self.page.goto(f"{self.jupyter.url}/lab/tree/{name}?token={TOKEN}&reset", wait_until="domcontentloaded")
+        return name
+
+    def go(self, way, name):
+        "A page of the server's: `way` is that of JupyterLab (lab/tree), Notebook 7 (notebooks) or Voila (voila/render)."
+        self.page.goto(f"{self.jupyter.url}/{way}/{name}?token={TOKEN}&reset", wait_until="commit", timeout=120_000)
+
+    def open_notebook(self, path, way="lab/tree"):
+        "Show a copy of the notebook at `path`, with a kernel of its own, ready to run."
+        self.go(way, self.put(path))
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context", timeout=120_000)
         self.js("""(app, w) => Promise.race([
             (async () => { await w.context.ready; await w.sessionContext.ready; await w.sessionContext.session.kernel.info })(),
@@ -134,6 +142,10 @@ class Lab:
         return self.page.evaluate(run, [name, args])
 
     def run_all(self): self.command("notebook:run-all-cells")
+
+    def run_cell(self, k):
+        self.js(f"(app, w) => {{ w.content.activeCellIndex = {k} }}")
+        self.command("notebook:run-cell")
 
     def outputs(self):
         "All outputs of all cells, as the notebook would save them."
@@ -174,12 +186,13 @@ class Lab:
 
     def close(self):
         "Ends the kernel too, when the page came so far."
-        self.page.evaluate("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown()")
-        self.page.close()
+        end = "async () => { await window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown(); return true }"
+        try: self.page.wait_for_function(end, timeout=20_000)  # a page that is still on its way would keep `evaluate` for ever
+        finally: self.page.close()
 
 
 @pytest.fixture
-def lab(jupyter, browser):
+def lab(browser, jupyter):  # in this order: without a browser no server is started
     lab = Lab(browser.new_page(), jupyter)
     try: yield lab
     finally: lab.close()

@@ -194,6 +194,31 @@ def test_queues_and_cells(editor):
     assert editor.wait(60).cell == (4, "-1") and "layer 4, -1" in editor._auc.value and editor.error == ""
 
 
+def test_the_next_unsure_one_is_found_from_wherever_one_is(editor):
+    editor._press("unsure")
+    assert "No other answer" in editor.status and editor.example == 0
+    some = editor.ans.index[editor.ans["correct"].notna() & editor.ans["span_start"].notna()][[3, 9]]
+    editor.ans.loc[some, "span_confidence"] = "low"
+    first, second = editor.ans.loc[some, "example"]
+    for wanted in (first, second, first):
+        editor._strip._handle_custom_msg({"key": "s"}, [])
+        assert editor.example == wanted
+    editor._press("next")
+    assert editor.example == first + 1 and editor.queue == "all", "the list that is walked through stays"
+
+
+def test_interval_and_chance_are_grey_until_the_map_is_made_again(editor):
+    assert "chance reaches 0." in editor._auc.value and "interval 0." in editor._auc.value and '"old"' not in editor._auc.value
+    editor.span = (0, 1)
+    assert 'class="old"' in editor.wait(30)._auc.value and "of the map before the edits" in editor._auc.value
+    editor.reset()
+    assert '"old"' not in editor.wait(30)._auc.value
+    editor.relabel(not editor.row()["correct"])
+    assert 'class="old"' in editor.wait(30)._auc.value
+    editor.recompute()
+    assert editor.wait(120).error == "" and '"old"' not in editor._auc.value
+
+
 def test_a_study_that_fails_is_told(made, monkeypatch):
     def fail(self, progress=None): raise ValueError("<b>damaged</b>: delete it")
     monkeypatch.setattr(Study, "answers", fail)

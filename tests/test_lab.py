@@ -1,4 +1,5 @@
 """In a real browser: the harness itself, the first tutorial in JupyterLab, the page that `dev.py demo` writes."""
+import itertools
 import os
 import re
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from browser import FOLDERS, TOKEN, free_port, notebook, wait_for_server
 from conftest import ROOT
@@ -26,14 +28,29 @@ def test_harness_sees_output_errors_and_outside_requests(lab, tmp_path):
     lab.outside.clear()
 
 
-def test_first_tutorial_draws_a_live_map(lab):
-    lab.open_notebook(TUTORIAL)
+SMALLER = {'load_questions("demo")\n': 'load_questions("demo", n=240)\n', "n=600, seed=1": "n=120, seed=1, layers=[5, 6]"}
+
+
+def test_first_tutorial_draws_a_live_map_and_its_explorer_answers_a_click(lab, tmp_path):
+    "On fewer questions: `test_notebooks.py` runs it whole."
+    nb, changed = nbformat.read(TUTORIAL, 4), 0
+    for cell, (old, new) in itertools.product(nb.cells, SMALLER.items()):
+        changed += old in cell.source
+        cell.source = cell.source.replace(old, new)
+    assert changed == 2, "the tutorial reads otherwise than this test believes"
+    nbformat.write(nb, tmp_path / TUTORIAL.name)
+    lab.open_notebook(tmp_path / TUTORIAL.name)
     lab.run_all()
     assert not lab.errors()
     lab.page.wait_for_selector("path[aria-roledescription='rect mark']", timeout=60_000)
     live = lab.page.locator(".jp-OutputArea svg.marks path[aria-roledescription='rect mark']")
     labels = live.evaluate_all("marks => marks.map(m => m.getAttribute('aria-label'))")
     assert len(labels) > 20 and any(re.search(r"Layer: \d+", label) for label in labels), labels[:3]
+    cell = ".probe-nb-alive path[aria-label^='Token: last_q; Layer: 5;']:not([stroke='#ff7f0e'])"
+    lab.page.locator(cell).click(timeout=60_000)
+    lab.wait_for_text("Layer 5 · last_q", ".probe-nb-alive .probe-nb-facts")
+    lab.wait_for_text("right, ", ".probe-nb-alive .probe-nb-facts")
+    lab.picture("tutorial")
 
 
 def test_dev_py_lab_opens_the_first_tutorial(tmp_path):
