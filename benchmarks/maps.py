@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from probe_nb.controls import blind_folds, label_aucs, null_of_max, shuffled_rows
+from probe_nb.folds import _cells
 from probe_nb.intervals import auc_interval
-from probe_nb.maps import _cells, probe_map
+from probe_nb.maps import probe_map
 from probe_nb.probes import LogisticProbe, auc, group_folds
 from probe_nb.simulate import planted
 

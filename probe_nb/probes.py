@@ -227,7 +227,7 @@ def probe_scores(
 
 # %% ../nbs/10_probes.ipynb #47d09d50
 class ProbeGrid(BaseEstimator):
-    "Cross-validated probes for many cells at once: logistic at every C, or any other kind; of more classes, one against the rest."
+    "Cross-validated probes for many cells at once: logistic at every C, or any other kind; more classes one against the rest."
     def __init__(self,
         C: Sequence[float] = (.01, .1, 1), # strengths of the data against the penalty
         folds: int = 5, # how many

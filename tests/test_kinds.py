@@ -139,7 +139,7 @@ def test_more_classes_are_each_against_the_rest(probe):
     for k, c in enumerate("abc"):
         np.testing.assert_allclose(s[:, k], clone(probe).fit(X, names == c).decision_function(X), rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(p.sum(1), 1)
-    assert (model.classes_[p.argmax(1)] == model.predict(X)).all() and type(model).__sklearn_tags__(model).classifier_tags.multi_class
+    assert (model.classes_[p.argmax(1)] == model.predict(X)).all() and model.__sklearn_tags__().classifier_tags.multi_class
     far = model.predict_proba(X * 1e4)
     assert np.isfinite(far).all() and np.allclose(far.sum(1), 1)  # chances that are all next to nothing still sum to one
 
@@ -167,8 +167,8 @@ def test_attention_of_three_kinds_is_three_probes():
     assert set(three.predict(X, mask)) <= {0, 1, 2}
 
 
-@pytest.mark.parametrize("probe", [MassMeanProbe(scale=True), MassMeanProbe(tilt=True, scale=True), LDAProbe(), RidgeProbe(30., True)],
-                         ids=str)
+@pytest.mark.parametrize("probe", [MassMeanProbe(scale=True), MassMeanProbe(tilt=True, scale=True), LDAProbe(),
+                                   RidgeProbe(30., scale=True)], ids=str)
 def test_scaled_kinds_do_not_feel_units_and_give_their_direction_in_them(probe):
     X, y = data(n=200, d=12)
     unit, shift = np.array([1e6, 1e-6, 300.] + [1.] * 9), np.array([-4e5, 0, 9e4] + [2.] * 9)

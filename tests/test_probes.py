@@ -381,7 +381,7 @@ def test_a_grid_of_three_classes_is_three_grids():
     X[1, :, :3] += 2 * np.eye(3, dtype="f4")[kind]
     names = np.array(["c", "a", "b"])[kind]
     grid = ProbeGrid(C=[.01, 1], scale=True, class_weight="balanced").fit(X, names, groups=g)
-    assert grid.classes_.tolist() == ["a", "b", "c"] and grid.scores_.shape == (2, 2, 3, 150) and grid.class_auc_.shape == (2, 2, 3)
+    assert (grid.classes_.tolist(), grid.scores_.shape, grid.class_auc_.shape) == (["a", "b", "c"], (2, 2, 3, 150), (2, 2, 3))
     train = np.arange(5)[:, None] != grid.folds_
     for k, c in enumerate("abc"):
         scores = grid_scores(X, names == c, train, [.01, 1], True, "balanced")[:, :, grid.folds_, np.arange(150)]
