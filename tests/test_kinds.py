@@ -195,3 +195,19 @@ def test_settings_that_mean_nothing_are_named():
     X, y = data()
     for probe, says in [(LDAProbe(0), "shrinkage=0"), (LDAProbe(2), "shrinkage=2"), (RidgeProbe(0), "alpha=0")]:
         with pytest.raises(ValueError, match=says): probe.fit(X, y)
+
+
+def test_attention_over_the_tokens_of_real_exact_answers():
+    import probe_nb.all as nb
+    lm = nb.load_lm("demo")
+    ans = nb.find_spans(lm, nb.judge(nb.answer(lm, nb.load_questions("demo")[:160], progress=False)), progress=False)
+    acts = nb.extract(lm, ans, nb.positions(ans, [nb.span_tokens(max=8)]), site="mlp_in", layers=[6], progress=False)
+    assert acts["position"].values.tolist() == [f"exact_answer_{k}" for k in range(8)]
+    X = acts.sel(layer=6).transpose("example", "position", "feature").values
+    some = ans["correct"].notna().to_numpy() & np.isfinite(X).all(2).any(1)
+    X, y, g = X[some], ans["correct"][some].to_numpy(bool), ans["group"][some]
+    half = np.isin(g, sorted(set(g))[::2])
+    probe = nb.AttentionProbe(steps=150).fit(X[half], y[half])
+    there = np.isfinite(X).all(2)
+    assert len(set(there.sum(1))) > 1 and (probe.attention(X)[~there] == 0).all()  # spans of several lengths
+    assert nb.auc(probe.decision_function(X[~half]), y[~half]) > .65
