@@ -14,11 +14,12 @@ from .probes import auc, auc_parts
 
 # %% ../nbs/11_intervals.ipynb #18e7bf67
 def _spread(y: np.ndarray, g: np.ndarray, folds: np.ndarray) -> np.ndarray: # [example]
-    "1/√(1−w), w = the share of this kind in this fold that the row's group holds: what centring takes from its spread."
+    "(1−w)^−½ · ((1−1/n)/(1−w))^¼, w = the share of this kind's n rows in this fold that the row's group holds."
     _, cell = np.unique(np.stack([folds, y]), axis=1, return_inverse=True)
     own = cell * (g.max() + 1) + g
-    w = np.bincount(own)[own] / np.bincount(cell)[cell]
-    return 1 / np.sqrt(np.maximum(1 - w, .04))
+    n = np.bincount(cell)[cell]
+    left = np.maximum(1 - np.bincount(own)[own] / n, .04)
+    return left**-.5 * (np.maximum(1 - 1 / n, .04) / left)**.25
 
 def _apart(y, values, taught=None): # y [class, example], values [..., class, example], taught [..., class, fold, other fold]
     "A class axis for all, where there is none."
