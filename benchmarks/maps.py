@@ -1,6 +1,6 @@
 """What a map promises, against worlds whose truth is known: a figure a line.
 
-python benchmarks/maps.py coverage [--worlds 800]    95 % intervals of a cell: AUC .5 … .95, groups of 1, 2, 10
+python benchmarks/maps.py coverage [--worlds 800] [--n 200 400]    95 % intervals of a cell: AUC .5 … .95, groups of 1, 2, 10
 python benchmarks/maps.py null [--worlds 300]        maps of noise: how often any cell is above the null
 python benchmarks/maps.py best [--worlds 200]        the best cell by nested selection, and the largest of the map
 python benchmarks/maps.py compare [--worlds 500]     size of the test of a difference, coverage of the difference
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from probe_nb.controls import blind_folds, label_aucs, null_of_max, shuffled_rows
+from probe_nb.folds import _cells
 from probe_nb.intervals import auc_interval
-from probe_nb.maps import _cells, probe_map
+from probe_nb.maps import probe_map
 from probe_nb.probes import LogisticProbe, auc, group_folds
 from probe_nb.simulate import planted
 
@@ -42,9 +43,9 @@ def world(n, fresh, groups, seed, **options):
 def labels(ans): return ans["correct"].to_numpy(bool), np.unique(ans["group"].to_numpy(), return_inverse=True)[1]
 
 
-def covered(n, true, groups, worlds, cells=10, d=24, fresh=3000, known=25):
-    "Ten cells share a world's answers, and nothing else; the truth from three of them in the first 25 worlds."
-    got, truths = [], []
+def covered(n, true, groups, worlds, cells=10, d=24, fresh=3000):
+    "Ten cells share a world's answers, and nothing else; the truth from three of them in a third of the worlds, at most 25."
+    got, truths, known = [], [], min(25, worlds // (3 * cells))
     for seed in range(worlds // cells):
         more = fresh if seed < known else 2 * groups
         seen, other = world(n, more, groups, 1000 + seed, layers=cells, positions=1, features=d, auc=true, wrong=.35, massive=0)
@@ -61,8 +62,8 @@ def covered(n, true, groups, worlds, cells=10, d=24, fresh=3000, known=25):
     return truth, a.mean(), ((low <= truth) & (truth <= high)).mean(), (high - low).mean(), len(a)
 
 
-def coverage(worlds):
-    for n in (200, 400):
+def coverage(worlds, sizes):
+    for n in sizes:
         for groups in (1, 2, 10):
             for true in (.5, .7, .85, .95):
                 truth, mean, inside, width, N = covered(n, true, groups, worlds)
@@ -155,5 +156,8 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("section", nargs="+", choices=todo)
     p.add_argument("--worlds", type=int)
+    p.add_argument("--n", type=int, nargs="+", default=(200, 400), help="answers of a world, for coverage")
     given = p.parse_args()
-    for name in given.section: todo[name](given.worlds or {"coverage": 800, "null": 300, "best": 200, "compare": 500}.get(name))
+    for name in given.section:
+        worlds = given.worlds or {"coverage": 800, "null": 300, "best": 200, "compare": 500}.get(name)
+        todo[name](worlds, given.n) if name == "coverage" else todo[name](worlds)

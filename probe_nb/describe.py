@@ -207,7 +207,8 @@ def _peaks(f: dict) -> list[str]:
         nested = b["share"] is not None
         how = "chosen on some questions and scored on others" if nested else "the largest, on the rows that chose it: too high"
         out.append(f"The best cell the map names is layer {b['layer']}, {_q(b['position'])}: "
-                   f"{_within(b['auc'], b['auc_low'], b['auc_high'])}, {how}; {b['n']} answers, {b['n_wrong']} of them wrong.")
+                   f"{_within(b['auc'], b['auc_low'], b['auc_high'])}, {how}; {b['n']} answers"
+                   + (f", {b['n_wrong']} of them wrong." if b["n_wrong"] is not None else "."))
     if f["metric"] == "auc" and k["low"] <= .5: out.append("It is not clearly above 0.5.")
     if "best" not in f and f["metric"] == "auc" and f["present"] > 1:
         out.append(f"It is the largest of {f['present']}, and so partly luck.")

@@ -63,10 +63,11 @@ def _probed(acts: xr.DataArray, ans: pd.DataFrame, layers, positions, folds, see
 
 def _choice(found: dict, folds: int, layers: Sequence[int]) -> pd.DataFrame:
     "Rows scored by the cell chosen without their fold, and which cell that was."
-    rows, cells, taught = _nested(list(found.values()), folds)
+    rows, scores, cells, taught = _nested(list(found.values()), folds)
     layer, position = zip(*((layers[l], list(found)[p]) for l, p in cells))
-    rows.attrs = dict(taught=taught.tolist(), doubt=float(np.mean([a != b for a, b in itertools.combinations(cells, 2)])))
-    return rows.assign(layer=rows["fold"].map(dict(enumerate(layer))), position=rows["fold"].map(dict(enumerate(position))))
+    rows.attrs = dict(taught=taught[0].tolist(), doubt=float(np.mean([a != b for a, b in itertools.combinations(cells, 2)])))
+    where = {k: rows["fold"].map(dict(enumerate(v))) for k, v in (("layer", layer), ("position", position))}
+    return rows.assign(score=scores[0], **where)
 
 # %% ../nbs/30_detection.ipynb #fbe066a5
 def best_scores(

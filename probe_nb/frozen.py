@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
+from .measures import platt
 
 # %% ../nbs/15_frozen.ipynb #0b7dc53a
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,8 +191,7 @@ def _calibrated(s, y, kind: str, false_positives: float | None) -> dict:
     if lost := int((~np.isfinite(s)).sum()): raise ValueError(f"held_out holds {lost} scores that are NaN or infinite: drop them")
     if y.all() or not y.any(): raise ValueError("held_out holds one kind of answer only: both are needed to calibrate")
     if kind == "sigmoid":
-        slope, offset = _platt(s, y)
-        if slope <= 0: slope, offset = 0., float(np.log((y.sum() + 1) / ((~y).sum() + 1)))  # all the same chance
+        slope, offset = platt(s, y)
         out, level = {"slope": slope, "offset": offset}, -offset / slope if slope else -_BIG if offset > 0 else _BIG
     elif kind == "isotonic":
         from sklearn.isotonic import IsotonicRegression
@@ -214,20 +214,6 @@ def _half(knots: np.ndarray) -> float:
     k = np.searchsorted(p, .5, side="right")  # the first knot above
     if k in (0, len(p)): return _BIG if k else -_BIG
     return s[k - 1] + (.5 - p[k - 1]) / (p[k] - p[k - 1]) * (s[k] - s[k - 1])
-
-def _platt(s: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    "Slope and offset of Platt's sigmoid, with his targets (n₁+1)/(n₁+2) and 1/(n₀+2), by Newton's method."
-    t = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
-    size, mid = s.std() or 1., s.mean()
-    A, beta = np.stack([(s - mid) / size, np.ones(len(s))], 1), np.zeros(2)
-    def loss(b): return np.logaddexp(0, A @ b).sum() - t @ (A @ b)
-    for _ in range(100):
-        p = .5 + .5 * np.tanh(A @ beta / 2)
-        step = np.linalg.solve((A * (p * (1 - p))[:, None]).T @ A + 1e-10 * np.eye(2), A.T @ (t - p))
-        while loss(beta + step) > loss(beta) + 1e-9: step /= 2
-        beta = beta + step
-        if np.abs(step).max() < 1e-10: break
-    return float(beta[0] / size), float(beta[1] - beta[0] * mid / size)
 
 # %% ../nbs/15_frozen.ipynb #fbe066a5
 def groups_hash(

@@ -14,11 +14,18 @@ from .probes import auc, auc_parts
 
 # %% ../nbs/11_intervals.ipynb #18e7bf67
 def _spread(y: np.ndarray, g: np.ndarray, folds: np.ndarray) -> np.ndarray: # [example]
-    "1/√(1−w), w = the share of this kind in this fold that the row's group holds: what centring takes from its spread."
+    "(1−w)^−½ · ((1−1/n)/(1−w))^¼, w = the share of this kind's n rows in this fold that the row's group holds."
     _, cell = np.unique(np.stack([folds, y]), axis=1, return_inverse=True)
     own = cell * (g.max() + 1) + g
-    w = np.bincount(own)[own] / np.bincount(cell)[cell]
-    return 1 / np.sqrt(np.maximum(1 - w, .04))
+    n = np.bincount(cell)[cell]
+    left = np.maximum(1 - np.bincount(own)[own] / n, .04)
+    return left**-.5 * (np.maximum(1 - 1 / n, .04) / left)**.25
+
+def _apart(y, values, taught=None): # y [class, example], values [..., class, example], taught [..., class, fold, other fold]
+    "A class axis for all, where there is none."
+    y = np.asarray(y).astype(bool)
+    if y.ndim == 2: return y, np.asarray(values), taught
+    return y[None], np.asarray(values)[..., None, :], None if taught is None else np.asarray(taught)[..., None, :, :]
 
 def _coded(y, groups, folds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "y as booleans, groups as integers (every row its own where None), folds as given or one for all."
@@ -41,22 +48,27 @@ def group_sums(
 
 # %% ../nbs/11_intervals.ipynb #74c8413d
 def group_variance(
-    parts: np.ndarray, # [..., example], what each row moves an AUC by, or a difference of two
-    y: np.ndarray, # [example], true or 1 for a correct answer
+    parts: np.ndarray, # [..., example], what each row moves an AUC by, or a difference of two; or [..., class, example]
+    y: np.ndarray, # [example], true or 1 for a correct answer; or [class, example], for the mean of the classes' AUCs
     groups: np.ndarray | None = None, # [example], rows that are not independent share one; None = every row its own
     folds: np.ndarray | None = None, # [example], which probe scored the row; no group lies in two folds; None = one
     taught: np.ndarray | None = None, # [..., fold, other fold], what training on the other fold added to this one's AUC
     doubt: float = 0., # 0 … 1, the share of its variance to add where `taught` cannot tell
 ) -> np.ndarray: # [...]
     "Variance over groups, with what the folds teach each other; never more than doubled."
-    v = (group_sums(parts, y, groups, folds) ** 2).sum(-1)
+    y, parts, taught = _apart(y, parts, taught)
+    v = (np.mean([group_sums(parts[..., k, :], t, groups, folds) for k, t in enumerate(y)], 0) ** 2).sum(-1)
     if taught is None: return v * (1 + doubt)
-    y, _, folds = _coded(y, groups, folds)
-    pairs = np.array([(y & (folds == k)).sum() * (~y & (folds == k)).sum() for k in range(taught.shape[-1])])
-    delta = taught * (pairs / pairs.sum())[:, None]
+    delta = np.mean([_weighed(taught[..., k, :, :], t, folds) for k, t in enumerate(y)], 0)
     shared = (delta * delta.swapaxes(-1, -2)).sum((-1, -2))
-    teachers = delta.sum(-2).var(-1, ddof=1) * len(pairs)
+    teachers = delta.sum(-2).var(-1, ddof=1) * delta.shape[-1]
     return v + np.clip(np.maximum(shared, teachers) + doubt * v, 0, v)
+
+# %% ../nbs/11_intervals.ipynb #5b1e7a02
+def _weighed(taught: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray: # [..., fold, other fold]
+    "`taught` times the share of the pairs that the taught fold has."
+    pairs = np.array([(y & (folds == k)).sum() * (~y & (folds == k)).sum() for k in range(taught.shape[-1])])
+    return taught * (pairs / pairs.sum())[:, None]
 
 # %% ../nbs/11_intervals.ipynb #712e9d7c
 def witnesses(
@@ -69,8 +81,8 @@ def witnesses(
 
 # %% ../nbs/11_intervals.ipynb #75ea117a
 def auc_interval(
-    scores: np.ndarray, # [..., example], higher = more likely correct
-    y: np.ndarray, # [example], true or 1 for a correct answer
+    scores: np.ndarray, # [..., example], higher = more likely correct; or [..., class, example]
+    y: np.ndarray, # [example], true or 1 for a correct answer; or [class, example], for the mean of the classes' AUCs
     groups: np.ndarray | None = None, # [example], rows that are not independent share one; None = every row its own
     folds: np.ndarray | None = None, # [example], which probe scored the row; no group lies in two folds; None = one probe
     ci: float = .95, # the share of such intervals that should hold the truth
@@ -79,8 +91,10 @@ def auc_interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # auc [...], low [...], high [...]
     "AUC over pairs within folds, and its interval: the AUC of such probes on new groups of questions."
     if not 0 < ci < 1: raise ValueError(f"ci={ci}: a share above 0 and below 1, such as .95")
-    theta = auc(scores, y, folds)
-    var, trials = group_variance(auc_parts(scores, y, folds), y, groups, folds, taught, doubt), witnesses(y, groups)
+    y, scores, taught = _apart(y, scores, taught)
+    each = [(auc(scores[..., k, :], t, folds), auc_parts(scores[..., k, :], t, folds)) for k, t in enumerate(y)]
+    theta, parts = np.mean([a for a, _ in each], 0), np.stack([p for _, p in each], -2)
+    var, trials = group_variance(parts, y, groups, folds, taught, doubt), min(witnesses(t, groups) for t in y)
     t = stats.t.ppf((1 + ci) / 2, max(trials - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         half = t * np.sqrt(var) / (theta * (1 - theta))

@@ -14,6 +14,7 @@ import xarray as xr
 from scipy import stats
 
 from . import __version__
+from .folds import _classes
 from .models import track
 
 # %% ../nbs/12_lenses.ipynb #0b7dc53a
@@ -27,6 +28,7 @@ def _rows(example: np.ndarray, ans: pd.DataFrame) -> pd.DataFrame: # [correct (1
         where = "answers" if lost[0] in theirs else "activations"
         raise ValueError(f"example {lost[0]} is only in the {where} ({len(lost)} such): both must speak of the same answers")
     group = ans[[c for c in ("group", "id", "example") if c in ans]].astype(object).bfill(axis=1).iloc[:, 0].astype(str)
+    if "correct" in ans: _classes(ans, "correct")
     judged = ans["correct"].astype("boolean") if "correct" in ans else pd.Series(pd.NA, ans.index, dtype="boolean")
     out = pd.DataFrame({"correct": judged.to_numpy(float, na_value=np.nan), "group": group.to_numpy()})
     return out.set_index(theirs).loc[ours].reset_index(drop=True)
@@ -118,7 +120,7 @@ def norm_map(
     ci: float = .95, # the share of intervals that should hold the truth
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
 ) -> xr.Dataset: # [layer, position]: norm, relative, largest_share; see `lens`
-    "How strong the activations are: their Euclidean length."
+    "How strong the activations are: their Euclidean length; not what they tell."
     v = _blank(acts, "norm", "relative", "largest_share")
     for l, i, X in _pieces(acts, acts.sizes["position"], progress, "measuring activations"):
         square = X.astype(float) ** 2
@@ -156,7 +158,7 @@ def similarity_map(
     ci: float = .95, # the share of intervals that should hold the truth
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
 ) -> xr.Dataset: # [layer, position]: similarity; see `lens`; and without `to` between [layer, position, other]
-    "How alike the activations of two positions of the same answer are: their cosine."
+    "How alike the activations of two positions of the same answer are: their cosine; not what either tells."
     names = acts["position"].values.tolist()
     if to is not None and to not in names: raise KeyError(f"no position {to!r} in the activations: there are {', '.join(names)}")
     others = list(range(len(names))) if to is None else [names.index(to)]
@@ -207,7 +209,7 @@ def correlation_map(
     seed: int = 0, # of the flips
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
 ) -> xr.Dataset: # [layer, position]: correlation, p_value, largest, largest_null, feature, n, n_wrong; attrs null_max
-    "How the activations go with correctness, feature by feature, without training."
+    "How the activations go with correctness, feature by feature, without training; not what a probe can read."
     rows = _rows(acts["example"].values, ans)
     if rows["correct"].isna().all(): raise ValueError("no answer is judged: judge(ans) comes before correlation_map(acts, ans)")
     y, g = rows["correct"].to_numpy(), np.unique(rows["group"], return_inverse=True)[1]

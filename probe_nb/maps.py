@@ -14,129 +14,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
 
 from . import __version__
 from .controls import (blind_folds, code_length, label_aucs, null_of_max, recurring, restricted, selectivity,
                                shuffled_rows)
+from .folds import (_answers, _chosen, _classes, _fits, _log_odds, _places, _present, _read, _reason, _reason_many,
+                            _reason_paper, _split)
 from .intervals import auc_interval, group_variance
 from .measures import MEASURES, measured
 from .models import track
-from .probes import auc, auc_parts, grid_scores, group_folds, probe_scores
-
-# %% ../nbs/11_maps.ipynb #18e7bf67
-def _answers(acts: xr.DataArray, ans: pd.DataFrame) -> pd.DataFrame: # [row in acts, example, correct, group], in the fixed order
-    "The answers that take part, joined to their activations by `example`."
-    for column in ("example", "correct"):
-        if column not in ans: raise KeyError(f"the answers have no column '{column}': pass what `judge(answer(…))` returned")
-    for name, keys in (("activations", pd.Index(acts["example"].values)), ("answers", pd.Index(ans["example"]))):
-        if not keys.is_unique:
-            raise ValueError(f"example {keys[keys.duplicated()][0]} stands twice in the {name}: an example is one answer")
-    _same(acts, ans)
-    key = [name for name in ("group", "id", "sample", "example") if name in ans]
-    rows = ans[key].copy()
-    rows["group"] = ans[[c for c in ("group", "id", "example") if c in ans]].bfill(axis=1).iloc[:, 0].astype(str)
-    rows["correct"] = ans["correct"].astype("boolean")
-    if said := [c for c in ("exact_answer", "answer") if c in ans]:
-        rows["said"] = ans[said].bfill(axis=1).iloc[:, 0].astype(str).str.strip().str.casefold()
-    rows["row"] = pd.Index(acts["example"].values).get_indexer(ans["example"])
-    rows = rows[rows["correct"].notna()].assign(id=lambda r: r["id"].astype(str) if "id" in r else r["group"])
-    return rows.sort_values(["group", "id", *[k for k in ("sample", "example") if k in key]], ignore_index=True)
-
-# %% ../nbs/11_maps.ipynb #725b97b8
-def _same(acts: xr.DataArray, ans: pd.DataFrame) -> None:
-    "Activations and answers must speak of the same examples."
-    a, b = pd.Index(acts["example"].values), pd.Index(ans["example"])
-    if len(lost := b.difference(a)):
-        raise ValueError(f"{len(lost)} of {len(b)} answers have no activations, the first is example {lost[0]}: "
-                         "these belong to different studies, or the extraction is not finished")
-    if len(lost := a.difference(b)):
-        raise ValueError(f"{len(lost)} of {len(a)} activations have no answer, the first is example {lost[0]}: "
-                         "for a part of the answers take `acts.sel(example=part['example'])`")
-
-# %% ../nbs/11_maps.ipynb #b6149bb9
-def _present(acts: xr.DataArray, rows: pd.DataFrame) -> np.ndarray: # [position, row], true where the position exists
-    "Which rows have which positions, read off the first layer."
-    first = acts.isel(layer=0).transpose("position", "example", "feature")
-    return np.stack([np.isfinite(first.isel(position=p).values[rows["row"]]).any(-1) for p in range(acts.sizes["position"])])
-
-# %% ../nbs/11_maps.ipynb #712e9d7c
-_BUDGET = 2**28  # bytes of activations read at once
-
-def _read(acts: xr.DataArray, p: int, layers: Sequence[int], rows: pd.DataFrame):
-    "Activations of one position, (slice of `layers`, X [layer, example, feature]) at a time, the rows in their fixed order."
-    step = max(1, _BUDGET // (4 * acts.sizes["example"] * acts.sizes["feature"]))
-    for at in range(0, len(layers), step):
-        part = acts.isel(position=p, layer=list(layers[at:at + step])).transpose("layer", "example", "feature")
-        X = part.values[:, rows["row"]]
-        if not np.isfinite(X).all():
-            l, i, _ = np.argwhere(~np.isfinite(X))[0]
-            where = f"layer {part['layer'].values[l]}, position '{part['position'].item()}'"
-            raise ValueError(f"example {rows['example'].iloc[i]} has NaN or infinite activations at {where}, "
-                             "although its other layers are there: extract it again")
-        yield slice(at, at + step), X
-
-# %% ../nbs/11_maps.ipynb #a2018980
-def _problems(folds: int) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    "Folds held out in each problem, and `model[k, j]` = the problem that holds out k and j."
-    held = [(k,) for k in range(folds)] + list(itertools.combinations(range(folds), 2))
-    model = np.zeros((folds, folds), int)
-    for p, h in enumerate(held): model[h[0], h[-1]] = model[h[-1], h[0]] = p
-    return held, model
-
-# %% ../nbs/11_maps.ipynb #e79a6e49
-def _cells(X: np.ndarray, y: np.ndarray, fold: np.ndarray, folds: int, C: Sequence[float], scale: bool, probe=None):
-    "Of X [cell, example, feature]: scores [cell, example], inner AUC and chosen C [cell, fold], taught [cell, fold, other fold]."
-    held, model = _problems(folds)
-    train = [~np.isin(fold, h) for h in held]
-    fits = grid_scores(X, y, train, C, scale) if probe is None else probe_scores(probe, X, y, train)[:, None]
-    scores, cells = np.full(X.shape[:2], np.nan, np.float32), np.arange(len(X))[:, None]
-    inner, best, taught = np.zeros((len(X), folds)), np.zeros((len(X), folds), int), np.zeros((len(X), folds, folds))
-    for k in range(folds):
-        rest, out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        tried = auc(fits[:, :, model[k, fold[rest]], rest], y[rest], fold[rest])  # [cell, C]
-        best[:, k], inner[:, k] = tried.argmax(1), tried.max(1)
-        scores[:, out] = fits[cells, best[:, k, None], k, out]
-        without = fits[cells[:, :, None], best[:, k, None, None], model[k][:, None], out]  # [cell, other fold, row of this fold]
-        taught[:, k] = auc(scores[:, None, out], y[out]) - auc(without, y[out])
-    return scores, inner, np.asarray([np.nan] if probe is not None else C)[best], np.nan_to_num(taught)
-
-# %% ../nbs/11_maps.ipynb #04875f6e
-def _reason(y: np.ndarray, group: np.ndarray, fold: np.ndarray, folds: int) -> str:
-    "Why a cell with these rows cannot be scored; empty when it can."
-    wrong, groups = int((~y).sum()), len(np.unique(group))
-    if min(wrong, len(y) - wrong) < 10: return f"{len(y)} answers, {wrong} wrong: at least 10 of each kind are needed"
-    if groups < folds: return f"{groups} groups: at least one for each of {folds} folds is needed"
-    for kind, name in ((y, "correct"), (~y, "wrong")):
-        if len(np.unique(fold[kind])) < 3:
-            return f"the {name} answers lie in {len(np.unique(group[kind]))} groups: they must reach three folds or more"
-    return "" if any(len(np.unique(y[fold == k])) == 2 for k in range(folds)) else "no fold holds answers of both kinds"
-
-# %% ../nbs/11_maps.ipynb #95f5ba03
-def _reason_paper(y: np.ndarray, fold: np.ndarray) -> str:
-    "As `_reason`, for the paper's one split: fold 1 trains, fold 0 is scored."
-    wrong = int((~y).sum())
-    if min(wrong, len(y) - wrong) < 10: return f"{len(y)} answers, {wrong} wrong: at least 10 of each kind are needed"
-    return "" if all(len(np.unique(y[fold == k])) == 2 for k in (0, 1)) else "one side of the split holds one kind of answer only"
-
-# %% ../nbs/11_maps.ipynb #17704b69
-def _split(rows: pd.DataFrame, protocol: str, folds: int, seed: int) -> np.ndarray: # [row]; paper: 1 = trains, 0 = is scored
-    "Each row's fold; all 0 where there are too few rows to split, which `_reason` then explains."
-    y = rows["correct"].to_numpy(bool)
-    if protocol == "paper":
-        held = train_test_split(np.arange(len(y)), test_size=.2, random_state=seed)[1] if len(y) > 1 else []
-        return (~np.isin(np.arange(len(y)), held)).astype(int)
-    if min(y.sum(), (~y).sum()) < 10 or rows["group"].nunique() < folds: return np.zeros(len(y), int)
-    return group_folds(y, rows["group"].to_numpy(), folds, seed)
-
-# %% ../nbs/11_maps.ipynb #562ae44c
-def _places(acts: xr.DataArray, dim: str, wanted: Sequence | None) -> list[int]:
-    "Where the wanted layers or positions stand in the activations; None = all."
-    have = acts[dim].values.tolist()
-    if wanted is None: return list(range(len(have)))
-    if lost := [w for w in wanted if w not in have]:
-        raise KeyError(f"no {dim} {lost[0]!r} in the activations: there are {', '.join(map(str, have))}")
-    return [have.index(w) for w in wanted]
+from .probes import auc, auc_parts, grid_scores
 
 # %% ../nbs/11_maps.ipynb #4243d3ea
 _MORE = (*MEASURES, "selectivity", "code_length")
@@ -152,9 +39,16 @@ class _Plan:
     probe: BaseEstimator | None = None
     permutations: int = 0
     more: tuple[str, ...] = ()
+    target: str = "correct"
+    classes: tuple = (False, True)
+
+    @property
+    def marks(self) -> list[int]: # codes that are told from the rest, one for each AUC
+        return [1] if len(self.classes) == 2 else list(range(len(self.classes)))
 
 # %% ../nbs/11_maps.ipynb #47d09d50
-def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=()) -> _Plan:
+def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=(), target="correct",
+             classes=(False, True)) -> _Plan:
     "The plan, with defaults where None was given; or why it cannot be."
     if folds < 3: raise ValueError(f"folds={folds}: at least 3 are needed, to score, to choose C and to train on")
     if protocol not in ("honest", "paper"): raise ValueError(f"protocol='{protocol}': it is 'honest' or 'paper'")
@@ -164,6 +58,11 @@ def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=(
         if isinstance(probe, type) or not all(hasattr(probe, k) for k in ("fit", "decision_function")):
             raise ValueError(f"probe={probe!r}: an estimator with fit and decision_function, set up, such as MassMeanProbe()")
         if C is not None or scale is not None: raise ValueError("C= and scale= are not for probe=: set it up itself")
+    if "code_length" in more and probe is not None and not getattr(probe, "log_odds", False):
+        raise ValueError(f"code_length is about chances, and the scores of {type(probe).__name__} are no log-odds: take LDAProbe "
+                         "or MLPProbe, or set log_odds = True on an estimator of your own whose scores are")
+    if len(classes) > 2 and (more or not honest):
+        raise ValueError(f"column '{target}' holds {len(classes)} classes: more= and protocol='paper' are for two")
     if permutations is None: permutations = 200 if probe is None or hasattr(probe, "fit_cells") else 0
     if lost := [m for m in more if m not in _MORE]: raise ValueError(f"more={lost[0]!r}: there are {', '.join(_MORE)}")
     if not honest and set(more) - set(MEASURES): raise ValueError(f"protocol='paper' knows only {', '.join(MEASURES)}")
@@ -172,46 +71,62 @@ def _planned(protocol, folds, seed, C, scale, probe=None, permutations=0, more=(
     C = np.ravel(C if C is not None else [.001, .01, .1, 1] if honest else 1).astype(float).tolist()
     if not C or min(C) <= 0: raise ValueError(f"C={C}: name at least one strength, each above 0")
     scale = honest if scale is None else bool(scale)
-    return _Plan(protocol, folds, seed, C if honest else C[:1], scale, probe, int(permutations) if honest else 0, more)
+    return _Plan(protocol, folds, seed, C if honest else C[:1], scale, probe, int(permutations) if honest else 0, more,
+                 target, tuple(classes))
 
 # %% ../nbs/11_maps.ipynb #3c928854
 @dataclass
 class _Found:
     "What is found at one position."
-    rows: pd.DataFrame # its answers: example, correct, group, fold; blind: the fold of the null
+    rows: pd.DataFrame # its answers: example, correct, code, group, fold; blind: the fold of the null
+    marks: list[int] # the codes told from the rest: 1, or all of more than two
     reason: str # why it cannot be scored
-    labels: np.ndarray # [1 + permutation, row], the observed ones first
-    scores: np.ndarray # [layer, row]
+    codes: np.ndarray # [1 + permutation, row], the observed ones first
+    scores: np.ndarray # [layer, class, row]
+    stated: np.ndarray | None # [layer, row], log-odds where the scores are none; None where they are, or nobody asks
     inner: np.ndarray # [layer, fold]
-    taught: np.ndarray | None # [layer, fold, other fold]; None under the paper's protocol
+    taught: np.ndarray | None # [layer, class, fold, other fold]; None under the paper's protocol
     aucs: np.ndarray # [layer, 1 + permutation], of least squares or of the given probe
     more: dict[str, np.ndarray] = field(default_factory=dict) # [layer]
 
     @property
-    def y(self) -> np.ndarray: return self.rows["correct"].to_numpy(bool)
+    def code(self) -> np.ndarray: return self.rows["code"].to_numpy()
+    @property
+    def y(self) -> np.ndarray: return self.code == np.array(self.marks)[:, None] # [class, row]
+    @property
+    def rarest(self) -> int: return 0 if self.reason else int(min(self.y.sum(1).min(), (~self.y).sum(1).min()))
     @property
     def fold(self) -> np.ndarray: return self.rows["fold"].to_numpy()
 
 # %% ../nbs/11_maps.ipynb #6e7ccd54
 def _nothing_yet(rows: pd.DataFrame, sigma: np.ndarray, layers: int, plan: _Plan) -> _Found:
     "A position before its activations are read; sigma [permutation, row]."
-    y, f, paper = rows["correct"].to_numpy(bool), rows["fold"].to_numpy(), plan.protocol == "paper"
-    reason = _reason_paper(y, f) if paper else _reason(y, rows["group"].to_numpy(), f, plan.folds)
-    empty = lambda *shape: np.full((layers, *shape), np.nan)
-    return _Found(rows, reason, np.concatenate([y[None], y[sigma]]), empty(len(y)), empty(plan.folds),
-                  None if paper else np.zeros((layers, plan.folds, plan.folds)), empty(1 + plan.permutations),
+    code, f, g, paper = rows["code"].to_numpy(), rows["fold"].to_numpy(), rows["group"].to_numpy(), plan.protocol == "paper"
+    if len(plan.classes) > 2: reason = _reason_many(code, g, f, plan.folds, plan.classes)
+    else: reason = _reason_paper(code == 1, f) if paper else _reason(code == 1, g, f, plan.folds)
+    empty, kinds = lambda *shape: np.full((layers, *shape), np.nan), len(plan.marks)
+    state = plan.probe is not None and not getattr(plan.probe, "log_odds", False) and {"brier", "ece"} & set(plan.more)
+    return _Found(rows, plan.marks, reason, np.concatenate([code[None], code[sigma]]), empty(kinds, len(code)),
+                  empty(len(code)) if state else None, empty(plan.folds),
+                  None if paper else np.zeros((layers, kinds, plan.folds, plan.folds)), empty(1 + plan.permutations),
                   {m: empty() for m in ("selectivity", "code_length", "compression") if m in plan.more or (
                       m == "compression" and "code_length" in plan.more)})
 
 # %% ../nbs/11_maps.ipynb #917c4f79
 def _fill(found: _Found, part: slice, X: np.ndarray, plan: _Plan) -> None:
     "Probe the layers X [layer, example, feature] of a position."
-    y, f, rows, probe = found.y, found.fold, found.rows, plan.probe
+    y, f, rows, probe = found.y[-1], found.fold, found.rows, plan.probe
     if plan.protocol == "paper":
-        found.scores[part] = grid_scores(X, y, f, plan.C, plan.scale)[:, 0, 0]
+        found.scores[part, 0] = grid_scores(X, y, f, plan.C, plan.scale)[:, 0, 0]
         return
-    found.scores[part], found.inner[part], _, found.taught[part] = _cells(X, y, f, plan.folds, plan.C, plan.scale, probe)
-    if plan.permutations: found.aucs[part] = label_aucs(X, found.labels, rows["blind"].to_numpy(), probe)
+    found.inner[part] = 0
+    for k, one in enumerate(found.y):
+        fits = _fits(X, one, f, plan.folds, plan.C, plan.scale, probe)
+        found.scores[part, k], inner, _, found.taught[part, k] = _chosen(fits, one, f, plan.folds, plan.C)
+        found.inner[part] += inner / len(found.y)
+    if found.stated is not None: found.stated[part] = _log_odds(fits, found.scores[part, 0], y, f, plan.folds)
+    if plan.permutations: found.aucs[part] = np.mean(
+        [label_aucs(X, found.codes == m, rows["blind"].to_numpy(), probe) for m in found.marks], 0)
     if "selectivity" in plan.more: found.more["selectivity"][part] = selectivity(X, y, rows["said"], f, probe, plan.seed)
     if "code_length" in plan.more:
         bits, alone = code_length(X, y, rows["group"], plan.C, probe, plan.seed)
@@ -221,10 +136,11 @@ def _fill(found: _Found, part: slice, X: np.ndarray, plan: _Plan) -> None:
 def _scored(acts, ans, layers, positions, plan: _Plan, progress):
     "Positions, one after the other, as `_Found`."
     layers, positions = _places(acts, "layer", layers), _places(acts, "position", positions)
-    rows = _answers(acts, ans)
+    rows = _answers(acts, ans, plan.target)
     if "selectivity" in plan.more and "said" not in rows:
         raise KeyError("selectivity needs what was answered: the answers have neither 'exact_answer' nor 'answer'")
-    present, rows["fold"] = _present(acts, rows), -1
+    if not (layers and positions): raise ValueError("nothing to probe: name at least one layer and one position")
+    present, rows["fold"] = _present(acts, rows, layers[0]), -1
     some, sigma = present.any(0), np.zeros((0, present.any(0).sum()), int)
     rows.loc[some, "fold"] = _split(rows[some], plan.protocol, plan.folds, plan.seed)
     if plan.permutations and some.any():
@@ -234,11 +150,11 @@ def _scored(acts, ans, layers, positions, plan: _Plan, progress):
     steps = [(p, at) for p in positions for at in steps]
     for p, at in track(steps, len(steps), "probing " + ("positions" if plan.probe is None else "cells"), progress):
         if at.start == 0: found = _nothing_yet(rows[present[p]], restricted(sigma, present[p][some]), len(layers), plan)
-        for part, X in () if found.reason else _read(acts, p, layers[at], found.rows):
+        for part, X in () if found.reason else _read(acts, p, layers[at], found.rows, rows[~present[p]]):
             _fill(found, slice(at.start + part.start, min(at.stop, at.start + part.stop)), X, plan)
         if at.stop < len(layers): continue
         held = found.fold == 0 if plan.protocol == "paper" and not found.reason else found.fold >= 0
-        found.rows, found.scores = found.rows[held], found.scores[:, held]
+        found.rows, found.scores = found.rows[held], found.scores[..., held]
         yield found
 
 # %% ../nbs/11_maps.ipynb #005a4db3
@@ -258,24 +174,25 @@ def score_answers(
     "What stands behind a cell: each answer's score, higher = more likely correct, by a probe that saw neither it nor its group."
     found = next(_scored(acts, ans, [layer], [position], _planned(protocol, folds, seed, C, scale, probe), False))
     if found.reason: raise ValueError(f"layer {layer}, position '{position}' cannot be scored: {found.reason}")
-    out = found.rows[["example", "correct", "fold"]].assign(score=found.scores[0]).set_index("example")
+    out = found.rows[["example", "correct", "fold"]].assign(score=found.scores[0, 0]).set_index("example")
     order = ans["example"][ans["example"].isin(out.index)]
     return out.loc[order, ["correct", "score", "fold"]].reset_index()
 
 # %% ../nbs/11_maps.ipynb #011aa1c4
 def _compete(found: list[_Found]) -> np.ndarray: # [position]
     "Which positions have enough answers for the choice of the best cell."
-    rarer = np.array([0 if f.reason else min(f.y.sum(), (~f.y).sum()) for f in found])
+    rarer = np.array([f.rarest for f in found])
     return (rarer > 0) & (rarer >= rarer.max() / 2)
 
 # %% ../nbs/11_maps.ipynb #fa42adb5
-def _nested(found: list[_Found], folds: int) -> tuple[pd.DataFrame, list[tuple[int, int]], np.ndarray]:
-    "Rows scored by the cell chosen without their fold; that cell (layer, position) for each fold; taught [fold, other fold]."
+def _nested(found: list[_Found], folds: int) -> tuple[pd.DataFrame, np.ndarray, list[tuple[int, int]], np.ndarray]:
+    "Rows and scores [class, row] by the cell chosen without their fold; the cell of each fold; taught [class, fold, other fold]."
     inner = np.stack([f.inner for f in found], 1)  # [layer, position, fold]
     inner = np.where(_compete(found)[:, None], np.nan_to_num(inner, nan=-1), -1)
     chosen = [np.unravel_index(inner[..., k].argmax(), inner.shape[:2]) for k in range(folds)]
-    parts = [found[p].rows.assign(score=found[p].scores[l])[lambda r, k=k: r["fold"] == k] for k, (l, p) in enumerate(chosen)]
-    return pd.concat(parts, ignore_index=True), chosen, np.stack([found[p].taught[l, k] for k, (l, p) in enumerate(chosen)])
+    parts = [(found[p].rows[found[p].fold == k], found[p].scores[l][:, found[p].fold == k]) for k, (l, p) in enumerate(chosen)]
+    taught = np.stack([found[p].taught[l, :, k] for k, (l, p) in enumerate(chosen)], 1)
+    return pd.concat([r for r, _ in parts], ignore_index=True), np.concatenate([s for _, s in parts], 1), chosen, taught
 
 # %% ../nbs/11_maps.ipynb #d2f513ba
 def _best(ds: xr.Dataset, found: list[_Found], plan: _Plan, ci: float) -> dict:
@@ -287,12 +204,14 @@ def _best(ds: xr.Dataset, found: list[_Found], plan: _Plan, ci: float) -> dict:
     if plan.protocol == "paper":
         rows, value = found[p].rows, [ds[v].values[l, p] for v in ("auc", "auc_low", "auc_high")]
     else:
-        rows, chosen, taught = _nested(found, plan.folds)
+        rows, scores, chosen, taught = _nested(found, plan.folds)
         doubt = np.mean([a != b for a, b in itertools.combinations(chosen, 2)])
-        value = auc_interval(rows["score"], rows["correct"], rows["group"], rows["fold"], ci, taught, doubt)
+        y = rows["code"].to_numpy() == np.array(plan.marks)[:, None]
+        value = auc_interval(scores, y, rows["group"], rows["fold"], ci, taught, doubt)
         out["best_share"] = max(chosen.count(c) for c in chosen) / plan.folds
     out |= dict(zip(("best_auc", "best_auc_low", "best_auc_high"), map(float, value)))
-    return out | {"best_n": len(rows), "best_n_wrong": int((~rows["correct"]).sum())}
+    out |= {"best_n": len(rows)}
+    return out | ({"best_n_wrong": int((~rows["correct"]).sum())} if plan.target == "correct" else {})
 
 # %% ../nbs/11_maps.ipynb #c73eea47
 def _plateau(ds: xr.Dataset, found: list[_Found]) -> np.ndarray: # [layer, position]
@@ -302,20 +221,29 @@ def _plateau(ds: xr.Dataset, found: list[_Found]) -> np.ndarray: # [layer, posit
     l, p = np.unravel_index(auc.argmax(), auc.shape)
     if not can.any(): return np.zeros(auc.shape, bool)
     f = found[p]
-    var = group_variance(auc_parts(f.scores[l], f.y, f.fold), f.y, f.rows["group"], f.fold, f.taught[l])
+    parts = np.stack([auc_parts(s, y, f.fold) for s, y in zip(f.scores[l], f.y)])
+    var = group_variance(parts, f.y, f.rows["group"], f.fold, f.taught[l])
     return auc >= auc.max() - np.sqrt(var)
 
 # %% ../nbs/11_maps.ipynb #5d84fd77
 def _column(f: _Found, plan: _Plan, ci: float) -> dict[str, np.ndarray]:
-    "A position's column of the map: each variable [layer]."
-    layers, names = len(f.scores), [m for m in plan.more if m in MEASURES]
+    "A position's column of the map: each variable [layer], `class_auc` [layer, class]."
+    layers, names, many = len(f.scores), [m for m in plan.more if m in MEASURES], len(f.marks) > 1
     full = lambda value, kind=None: np.full(layers, value, kind)
-    out = {"n": full(len(f.y)), "n_wrong": full((~f.y).sum()), "reason": full(f.reason, object)}
+    out = {"n": full(len(f.code)), "reason": full(f.reason, object)}
+    out |= {"n_wrong" if plan.target == "correct" else "n_rarest": full(
+        (f.code == 0).sum() if plan.target == "correct" else np.bincount(f.code, minlength=len(plan.classes)).min())}
+    if many: out["class_auc"] = np.full((layers, len(f.marks)), np.nan)
     if f.reason: return out | {v: full(np.nan) for v in ("auc", "auc_low", "auc_high", "accuracy", "majority", *names)} | f.more
     numbers = auc_interval(f.scores, f.y, None if f.taught is None else f.rows["group"], f.fold, ci, f.taught)
-    return out | dict(zip(("auc", "auc_low", "auc_high"), numbers)) | {
-        "accuracy": ((f.scores > 0) == f.y).mean(1), "majority": full(max(f.y.mean(), 1 - f.y.mean()))} | measured(
-            f.scores, f.y, f.fold, names) | f.more
+    if many: out["class_auc"] = np.stack([auc(f.scores[:, k], y, f.fold) for k, y in enumerate(f.y)], 1)
+    said = f.scores.argmax(1) if many else f.scores[:, 0] > 0
+    out |= dict(zip(("auc", "auc_low", "auc_high"), numbers)) | {
+        "accuracy": (said == f.code).mean(1), "majority": full(np.bincount(f.code).max() / len(f.code))}
+    if not names: return out | f.more
+    by = measured(f.scores[:, 0], f.y[0], f.fold, names)
+    if f.stated is not None: by |= measured(f.stated, f.y[0], f.fold, [m for m in names if m in ("brier", "ece")])
+    return out | by | f.more
 
 # %% ../nbs/11_maps.ipynb #c42b7512
 def _null(ds: xr.Dataset, found: list[_Found]) -> tuple[dict[str, tuple], dict[str, float]]:
@@ -328,25 +256,25 @@ def _null(ds: xr.Dataset, found: list[_Found]) -> tuple[dict[str, tuple], dict[s
     return cells, {"null_max": float(np.median(height[at]))} if at.any() else {}
 
 # %% ../nbs/11_maps.ipynb #c821b7ab
-def _behind(ds: xr.Dataset, found: list[_Found], acts: xr.DataArray, ans: pd.DataFrame) -> xr.Dataset:
+def _behind(ds: xr.Dataset, found: list[_Found], acts: xr.DataArray, ans: pd.DataFrame, plan: _Plan) -> xr.Dataset:
     "The scores behind all cells, in the order of the answers, and what folds taught each other."
-    rows = _answers(acts, ans).set_index("example")
+    rows = _answers(acts, ans, plan.target).set_index("example")
     rows = rows.loc[ans["example"][ans["example"].isin(rows.index)]].assign(fold=-1)
     score = np.full((*ds["auc"].shape, len(rows)), np.nan, np.float32)
     for p, f in enumerate(found):
         at = rows.index.get_indexer(f.rows["example"])
-        score[:, p, at] = f.scores
+        score[:, p, at] = f.scores[:, 0]
         rows.iloc[at, rows.columns.get_loc("fold")] = f.fold
     about = {"correct": rows["correct"].to_numpy(bool), "fold": rows["fold"].to_numpy(), "group": rows["group"].to_numpy(object)}
     ds["score"] = (("layer", "position", "example"), score)
     if found[0].taught is not None:
-        ds["taught"] = (("layer", "position", "tested", "trained"), np.stack([f.taught for f in found], 1))
+        ds["taught"] = (("layer", "position", "tested", "trained"), np.stack([f.taught[:, 0] for f in found], 1))
     return ds.assign_coords(example=rows.index.to_numpy(), **{k: ("example", v) for k, v in about.items()})
 
 # %% ../nbs/11_maps.ipynb #02b892a4
 def probe_map(
     acts: xr.DataArray, # activations [example, position, layer, feature]; NaN where missing
-    ans: pd.DataFrame, # judged answers: `example`, `correct`, and `group` or `id`
+    ans: pd.DataFrame, # judged answers: `example`, `correct` (or the target's column), and `group` or `id`
     *,
     folds: int = 5, # how many, at least 3
     seed: int = 0, # shuffles the groups into folds, and the labels
@@ -361,30 +289,39 @@ def probe_map(
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
     positions: Sequence[str] | None = None, # which to map; None = all
     layers: Sequence[int] | None = None, # which to map; None = all
-) -> xr.Dataset: # [layer, position]: auc, auc_low, auc_high, p_value, above_null, plateau, accuracy … reason; attrs best_…
+    target: str = "correct", # the column to tell apart; of more than two values each against the rest, `auc` the classes' mean
+) -> xr.Dataset: # [layer, position]: auc, auc_low, auc_high; p_value, above_null (by least squares); plateau … attrs best_…
     "How well a probe at each layer and position tells correct answers from wrong ones, on questions it has not seen."
     if not 0 < ci < 1: raise ValueError(f"ci={ci}: a share above 0 and below 1, such as .95")
-    plan = _planned(protocol, folds, seed, C, scale, probe, permutations, more)
+    kinds = _classes(ans, target) if target in ans else (False, True)
+    plan = _planned(protocol, folds, seed, C, scale, probe, permutations, more, target, kinds)
+    if scores and len(kinds) > 2: raise ValueError(f"column '{target}' holds {len(kinds)} classes: scores=True is for two")
     found = list(_scored(acts, ans, layers, positions, plan, progress))
     columns = [_column(f, plan, ci) for f in found]
-    ds = xr.Dataset({v: (("layer", "position"), np.stack([c[v] for c in columns], 1)) for v in columns[0]}, coords={
+    dims = ("layer", "position", "class")
+    ds = xr.Dataset({v: (dims[:np.ndim(x) + 1], np.stack([c[v] for c in columns], 1)) for v, x in columns[0].items()}, coords={
         "layer": acts["layer"].values[_places(acts, "layer", layers)],
         "position": acts["position"].values[_places(acts, "position", positions)]})
+    if len(kinds) > 2: ds = ds.assign_coords({"class": list(map(str, kinds))})
     cells, attrs = _null(ds, found) if plan.permutations else ({}, {})
     ds = ds.assign(cells)
     if protocol != "paper": ds["plateau"] = (("layer", "position"), _plateau(ds, found))
     ds.attrs = _best(ds, found, plan, ci) | attrs | _facts(acts, ans, found, plan, ci)
-    return _behind(ds, found, acts, ans) if scores else ds
+    return _behind(ds, found, acts, ans, plan) if scores else ds
 
 # %% ../nbs/11_maps.ipynb #afabafa8
 def _facts(acts: xr.DataArray, ans: pd.DataFrame, found: list[_Found], plan: _Plan, ci: float) -> dict:
     "How the map was made, as plain values that fit into a file."
-    rows, paper, C = _answers(acts, ans), plan.protocol == "paper", plan.C
+    rows, paper, C = _answers(acts, ans, plan.target), plan.protocol == "paper", plan.C
     made = {"protocol": plan.protocol, "folds": 1 if paper else plan.folds, "seed": plan.seed, "ci": ci, "scale": int(plan.scale)}
     made["C"] = ("" if len(C) == 1 else "chosen inside the folds from ") + ", ".join(f"{c:g}" for c in C)
     if plan.probe is not None: made |= {"C": "the probe's own", "scale": 0, "probe": " ".join(repr(plan.probe).split())}
+    null = "least squares" if plan.probe is None else "the same probe"
     made |= {"permutations": plan.permutations, "statistic": "AUC over pairs within folds, interval over groups; "
-             "best cell by nested selection; p_value and above_null by permuting labels in whole groups"}
+             f"best cell by nested selection; p_value and above_null by permuting labels in whole groups, by {null}"}
+    if plan.target != "correct": made |= _about(plan, acts)
+    if len(plan.marks) > 1: made["statistic"] = "mean over the classes, each against the rest, of " + made["statistic"]
+    if any(f.stated is not None for f in found): made["chances"] = "brier and ece after Platt's sigmoid, learnt inside the folds"
     if paper: made |= {"statistic": "AUC on one split, 80/20 of rows", "note": (
         "The best cell is the largest of the map, on the rows it is reported for: read it as too high. "
         "Probes are at their exact optimum; the paper's stop after 100 steps of L-BFGS.")}
@@ -392,3 +329,12 @@ def _facts(acts: xr.DataArray, ans: pd.DataFrame, found: list[_Found], plan: _Pl
         made["recurring"] = float(np.mean([recurring(f.rows["said"], f.fold) for f in found if not f.reason]))
     where = {k: str(acts.attrs.get(k) or "") for k in ("site", "model", "revision")}
     return made | where | {"n_answers": len(rows), "n_groups": int(rows["group"].nunique()), "version": __version__}
+
+# %% ../nbs/11_maps.ipynb #5b1e7a09
+def _about(plan: _Plan, acts: xr.DataArray) -> dict[str, str]:
+    "What a map of another target is of."
+    names, many = [f"'{c}'" for c in plan.classes], len(plan.classes) > 2
+    told = f"{', '.join(names)}, each against the rest" if many else f"{names[1]} from {names[0]}"
+    where = [str(acts.attrs[k]) for k in ("model", "site") if acts.attrs.get(k)]
+    return {"target": plan.target, "classes": ", ".join(map(str, plan.classes)), "title": " · ".join([*where, plan.target]),
+            "what": f"how well a probe tells {told}, in '{plan.target}' (0.5 is chance); not whether the answer is right"}

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import expit
+from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .solver import _strengths, _threads, class_weights, fit_one, stream_scores
@@ -84,36 +84,42 @@ def delong(
 
 # %% ../nbs/10_probes.ipynb #c5c71844
 class _Probe(ClassifierMixin, BaseEstimator):
-    "What all kinds of probe share, once they have a `decision_function`."
+    "What all kinds of probe share; of more than two classes each is told from the rest, by a probe of its own."
+    log_odds = True # scores are log-odds: what σ makes of them is a chance
     def decision_function(self,
         X: ArrayLike, # [example, feature]
-    ) -> np.ndarray: # [example]
-        "Scores; above 0 the greater class is more likely."
+    ) -> np.ndarray: # [example]; [example, class] of more than two
+        "Scores; above 0 the greater class is more likely, or a class more likely than the rest."
         check_is_fitted(self)
         return self._score(validate_data(self, X, dtype=np.float64, reset=False))
 
-    def _score(self, X: np.ndarray) -> np.ndarray: # [example, feature] → [example]
+    def _score(self, X: np.ndarray) -> np.ndarray: # [example, feature] → [example], or [example, class]
         "A direction's scores; kinds that are not one direction have their own."
-        return (X @ self.coef_.T + self.intercept_).ravel()
+        return _columns(X @ self.coef_.T + self.intercept_)
 
     def predict(self,
         X: ArrayLike, # [example, feature]
     ) -> np.ndarray: # [example], of `classes_`
         "The more likely class."
-        high = self.decision_function(X) > 0
-        return self.classes_[high.astype(int)]
+        s = self.decision_function(X)
+        return self.classes_[s.argmax(1) if s.ndim == 2 else (s > 0).astype(int)]
 
     def predict_proba(self,
         X: ArrayLike, # [example, feature]
-    ) -> np.ndarray: # [example, 2], columns as `classes_`
-        "The chance of each class, as the probe sees it."
-        p = expit(self.decision_function(X))
-        return np.stack([1 - p, p], 1)
+    ) -> np.ndarray: # [example, class], columns as `classes_`
+        "The chance of each class, as the probe sees it: σ of its scores, which is one where `log_odds`; of more, by their sum."
+        return _chances(self.decision_function(X))
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+# %% ../nbs/10_probes.ipynb #5b1e7a01
+def _each(codes: np.ndarray) -> list[np.ndarray]: # [example] of 0, 1, … → labellings [example], true or false
+    "Each class against the rest; of two, the greater against the other."
+    return [codes == k for k in (range(codes.max() + 1) if codes.max() > 1 else (1,))]
+
+def _columns(scores: np.ndarray) -> np.ndarray: return scores[:, 0] if scores.shape[1] == 1 else scores
+
+def _chances(s: np.ndarray) -> np.ndarray: # scores [example] or [example, class] → [example, class]
+    "σ of the scores; of more than two classes each one's own chance, divided by their sum."
+    return softmax(log_expit(s), 1) if s.ndim == 2 else np.stack([1 - expit(s), expit(s)], 1)
 
 # %% ../nbs/10_probes.ipynb #f34f19fe
 class LogisticProbe(_Probe):
@@ -127,32 +133,32 @@ class LogisticProbe(_Probe):
 
     def fit(self,
         X: ArrayLike, # [example, feature]; single precision is solved in single precision
-        y: ArrayLike, # [example], two classes; the greater is what high scores mean
+        y: ArrayLike, # [example], two classes, the greater is what high scores mean; or more, each against the rest
         sample_weight: ArrayLike | None = None, # [example]; weight 2 is the same as the row twice
     ) -> "LogisticProbe": # itself
-        "Find `coef_` [1, feature] and `intercept_` [1]."
+        "Find `coef_` [1, feature] and `intercept_` [1]; of more than two classes, a row for each."
         _strengths(self.C)
-        X, y01, m = _checked(self, X, y, sample_weight, [np.float64, np.float32])
+        X, codes, m = _checked(self, X, y, sample_weight, [np.float64, np.float32])
         kind = self.class_weight
-        if isinstance(kind, dict): kind = {k: kind.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
-        w, b = fit_one(X, y01, m, self.C, self.scale, class_weights(y01, m, kind))
-        self.coef_, self.intercept_ = w[None], np.array([b])
+        own = np.array([kind.get(c, 1) for c in self.classes_.tolist()])[codes] if isinstance(kind, dict) else None
+        fits = [fit_one(X, t, m, self.C, self.scale, class_weights(t, m, kind) if own is None else own) for t in _each(codes)]
+        self.coef_, self.intercept_ = (np.array(v) for v in zip(*fits))
         return self
 
 # %% ../nbs/10_probes.ipynb #8e970e98
 def _checked(probe, X, y, sample_weight=None, dtype=np.float64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "X [example, feature], y [example] as 0 and 1, weights [example]; sets `classes_` and `n_features_in_`."
+    "X [example, feature], y [example] as 0, 1, …, weights [example]; sets `classes_` and `n_features_in_`."
     if y is not None: _finite(X)
     X, y = validate_data(probe, X, y, dtype=dtype)
     check_classification_targets(y)
-    probe.classes_, y01 = np.unique(y, return_inverse=True)
+    probe.classes_, codes = np.unique(y, return_inverse=True)
     m = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if len(probe.classes_) > 2:
-        raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-    seen = np.unique(y01[m > 0])
+    seen = np.unique(codes[m > 0])
     if len(seen) < 2:
         raise ValueError(f"y holds one class only ({probe.classes_[seen].tolist()}): a probe needs examples of both")
-    return X, y01, m
+    if len(seen) < len(probe.classes_):
+        raise ValueError(f"no row of class {np.delete(probe.classes_, seen).tolist()[0]!r} has weight: leave its rows out")
+    return X, codes, m
 
 # %% ../nbs/10_probes.ipynb #04875f6e
 def _finite(X) -> None:
@@ -167,18 +173,21 @@ def _finite(X) -> None:
 
 # %% ../nbs/10_probes.ipynb #7baf2d5e
 def group_folds(
-    y: np.ndarray, # [example], true or 1 for a correct answer
+    y: np.ndarray, # [example], true or 1 for a correct answer; or more than two classes
     groups: np.ndarray | None, # [example]; None = every example its own
     folds: int = 5, # how many
     seed: int = 0, # shuffles the groups
 ) -> np.ndarray: # [example], 0 … folds − 1
-    "Each example's fold: whole groups, correct answers spread evenly."
-    y = np.asarray(y).astype(bool)
+    "Each example's fold: whole groups, correct answers (or each class) spread evenly."
+    classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    y = codes if len(classes) > 2 else np.asarray(y).astype(bool)
     groups = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(groups) != len(y): raise ValueError(f"{len(groups)} groups for {len(y)} labels: there must be one for each example")
     if len(np.unique(groups)) < folds:
         raise ValueError(f"{len(np.unique(groups))} groups cannot fill {folds} folds: take fewer folds or smaller groups")
-    if min(y.sum(), (~y).sum()) < folds:
+    if y.dtype != bool and (few := np.bincount(y)).min() < folds:
+        raise ValueError(f"class {classes[few.argmin()]!s} has {few.min()} rows: {folds} folds need at least {folds} of each")
+    if y.dtype == bool and min(y.sum(), (~y).sum()) < folds:
         raise ValueError(f"{y.sum()} correct and {(~y).sum()} wrong: {folds} folds need at least {folds} of each")
     out = np.empty(len(y), int)
     for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups)): out[held] = k
@@ -218,7 +227,7 @@ def probe_scores(
 
 # %% ../nbs/10_probes.ipynb #47d09d50
 class ProbeGrid(BaseEstimator):
-    "Cross-validated probes for many cells at once: logistic at every C, or any other kind."
+    "Cross-validated probes for many cells at once: logistic at every C, or any other kind; more classes one against the rest."
     def __init__(self,
         C: Sequence[float] = (.01, .1, 1), # strengths of the data against the penalty
         folds: int = 5, # how many
@@ -234,32 +243,43 @@ class ProbeGrid(BaseEstimator):
 
     def fit(self,
         X: np.ndarray | Iterable[np.ndarray], # [cell, example, feature], or an iterator of such stacks or of single cells
-        y: np.ndarray, # [example], two classes; the greater is what high scores mean
+        y: np.ndarray, # [example], two classes, the greater is what high scores mean; or more, each against the rest
         groups: np.ndarray | None = None, # [example], never split between folds; None = every example its own
         sample_weight: np.ndarray | None = None, # [example]; weight 2 is the same as the row twice, in training
     ) -> "ProbeGrid": # itself
-        "Find `auc_` [cell, C], `scores_` [cell, C, example] out of fold and `folds_` [example]; one column for another kind."
-        X, y, self.classes_ = _checked_grid(X, y)
+        "Find `auc_` [cell, C], `scores_` [cell, C, example] out of fold and `folds_` [example]; see `_keep` for more classes."
+        X, codes, self.classes_ = _checked_grid(X, y)
         if self.probe is None: _strengths(self.C)
-        self.folds_, rows = group_folds(y, groups, self.folds, self.seed), np.arange(len(y))
+        self.folds_, rows = group_folds(codes, groups, self.folds, self.seed), np.arange(len(codes))
         train = (np.arange(self.folds)[:, None] != self.folds_) * (1. if sample_weight is None else np.asarray(sample_weight))
-        _both_kinds(y, train)
-        self.scores_ = np.concatenate([s[:, :, self.folds_, rows] for s in self._fits(X, y, train)])  # [cell, C, example]
-        self.auc_ = auc(self.scores_, y, self.folds_)  # [cell, C]
+        labels = np.stack(_each(codes))  # [class, example]
+        for t in labels: _both_kinds(t, train)
+        at = np.arange(len(labels))[:, None] * self.folds + self.folds_  # [class, example], the problem that did not see the row
+        problems = np.repeat(labels, self.folds, 0), np.tile(train, (len(labels), 1))
+        return self._keep(labels, np.concatenate([s[:, :, at, rows] for s in self._fits(X, *problems)]))
+
+    def _keep(self, labels: np.ndarray, scores: np.ndarray) -> "ProbeGrid": # [class, example]; [cell, C, class, example]
+        "Of more than two classes `scores_` is [cell, C, class, example], `class_auc_` [cell, C, class] and `auc_` its mean."
+        each = np.stack([auc(scores[:, :, k], t, self.folds_) for k, t in enumerate(labels)], -1)
+        self.auc_, self.scores_ = each.mean(-1), scores if len(labels) > 1 else scores[:, :, 0]
+        if len(labels) > 1: self.class_auc_ = each
         return self
 
     def _fits(self, X, y, train):
         "Scores [cell, C, problem, example], some cells at a time."
         if self.probe is not None: return (probe_scores(self.probe, x, y, train)[:, None] for x in X)
         kind = self.class_weight
+        if isinstance(kind, dict) and len(self.classes_) > 2:
+            raise ValueError(f"class_weight={kind}: with {len(self.classes_)} classes it is 'balanced' or None")
         if isinstance(kind, dict): kind = {k: kind.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
         return stream_scores(X, y, train, np.ravel(self.C), self.scale, kind, self.device, self.budget)
 
 # %% ../nbs/10_probes.ipynb #2844a2e5
 def _checked_grid(X, y) -> tuple[Iterable[np.ndarray], np.ndarray, np.ndarray]:
-    "X as stacks [cell, example, feature], each checked as it comes; y [example] as booleans, the two classes."
+    "X as stacks [cell, example, feature], each checked as it comes; y [example] as 0, 1, …; the classes."
+    check_classification_targets(y)
     classes, y01 = np.unique(np.asarray(y), return_inverse=True)
-    if len(classes) != 2: raise ValueError(f"y holds {len(classes)} class(es), {classes[:5].tolist()}: a probe needs exactly two")
+    if len(classes) < 2: raise ValueError(f"y holds one class only ({classes.tolist()}): a probe needs examples of both")
     def check(x):
         x = np.asarray(x)
         if x.shape[1] != len(y01):
@@ -269,8 +289,8 @@ def _checked_grid(X, y) -> tuple[Iterable[np.ndarray], np.ndarray, np.ndarray]:
     if not hasattr(X, "__next__"):
         X = np.asarray(X)
         if X.ndim != 3: raise ValueError(f"X has the shape {X.shape}: [cell, example, feature] is needed; one cell is X[None]")
-        return [check(X)], y01.astype(bool), classes
-    return (check(x if np.ndim(x) == 3 else np.asarray(x)[None]) for x in X), y01.astype(bool), classes
+        return [check(X)], y01, classes
+    return (check(x if np.ndim(x) == 3 else np.asarray(x)[None]) for x in X), y01, classes
 
 def _both_kinds(y: np.ndarray, train: np.ndarray) -> None:
     "Each problem must train on both kinds."

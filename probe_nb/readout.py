@@ -85,7 +85,7 @@ def lens_map(
     ci: float = .95, # the share of intervals that should hold the truth
     progress: Callable | bool | None = None, # see `models.track`
 ) -> xr.Dataset: # [layer, position]: logprob, probability, rank (1 = most probable; geometric mean); see `lens`
-    "The logit lens: how probable the exact answer's first token would be if the model stopped after that layer."
+    "Logit lens: how probable the exact answer's first token is if the model stops there; not what later layers make of it."
     check_model(lm, ans)
     if acts.attrs.get("site") != "resid":
         raise ValueError(f"these activations are of site {acts.attrs.get('site')!r}: the logit lens reads the residual stream, "

@@ -28,9 +28,10 @@ def best_cell(pmap:xr.Dataset # a map, as `probe_map` gives it
         if not why: return "This map does not name a best cell."
         return f"No cell of this map could be scored: {max(set(why), key=why.count)}."
     how = "scored by nested selection" if a.get("protocol") == "honest" else "the largest of the map, on the rows that chose it"
+    wrong = f"{a['best_n_wrong']} of them wrong, " if "best_n_wrong" in a else ""
     return (f"Best cell: layer {a['best_layer']}, {a['best_position']}. AUC {a['best_auc']:.2f} "
             f"({100*a['ci']:g} % interval {a['best_auc_low']:.2f} to {a['best_auc_high']:.2f}, {how}; "
-            f"{a['best_n']} answers, {a['best_n_wrong']} of them wrong, "
+            f"{a['best_n']} answers, {wrong}"
             f"{a['n_groups']} group{'s' if a['n_groups'] != 1 else ''}).")
 
 # %% ../nbs/41_report.ipynb #56d4aca5

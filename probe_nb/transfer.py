@@ -39,7 +39,7 @@ def _aucs(found: dict, layers: Sequence[int]) -> pd.Series: # by (layer, positio
     "Cross-validated AUC of each cell whose position has enough answers to be chosen."
     out, can = {}, _compete(list(found.values()))
     for (p, f), ok in zip(found.items(), can):
-        if ok: out |= {(l, p): float(a) for l, a in zip(layers, auc(f.scores, f.y, f.fold))}
+        if ok: out |= {(l, p): float(a) for l, a in zip(layers, auc(f.scores[:, 0], f.y[0], f.fold))}
     return pd.Series(out)
 
 def _learn(name: str, acts, ans, layers, positions, folds, seed, C) -> _Learnt:

@@ -136,7 +136,7 @@ def attention_map(
     token_budget: int = 4096, # most tokens in a batch, padding included
     progress: Callable | bool | None = None, # see `models.track`
 ) -> xr.Dataset: # [layer, position]: received, received_ratio, paid_first, paid_question, paid_answer, paid_self; see `lens`
-    "How much attention a position receives, and where its own goes: heads averaged."
+    "How much attention a position receives, and where its own goes, heads averaged; not whether that matters for the answer."
     r, names = _reading(lm, ans, pos, layers), ["received", "received_ratio", *(f"paid_{k}" for k in _PAID)]
     labels = r.coords["position"].tolist()
     if to is not None and to not in labels: raise KeyError(f"no position {to!r}: there are {', '.join(labels)}")
@@ -247,7 +247,7 @@ def influence_map(
     token_budget: int = 2048, # most tokens in a batch, padding included; gradients need more memory than reading
     progress: Callable | bool | None = None, # see `models.track`
 ) -> xr.Dataset: # [layer, position]: influence (nats, or units of the probe's score), strength; see `lens`
-    "How much the answer's log-probability hangs on the activations there: gradient × activation."
+    "How the answer's log-probability hangs on the activations there: gradient × activation; not what happens without them."
     r, of = _reading(lm, ans, pos, layers, site), _asked(of, site)
     begin, end = _targets(r, ans, of)
     v, depth = np.full([len(c) for c in r.coords.values()], np.nan), r.coords["layer"].tolist()

@@ -126,6 +126,12 @@ def test_refusals_take_no_part_and_answers_need_no_verdict(cells):
     assert same.attrs["n_groups"] == 240 and np.allclose(same["norm"], norm_map(acts, ans, progress=False)["norm"])
 
 
+def test_verdicts_in_words_are_refused(cells):
+    acts, ans = cells
+    with pytest.raises(ValueError, match="column 'correct' holds 'correct': it must be true or false"):
+        norm_map(acts, ans.sort_values("correct", ascending=False).assign(correct="correct"), progress=False)
+
+
 def test_other_answers_are_refused(cells):
     acts, ans = cells
     for bad, told in ((ans[3:], "only in the activations"), (pd.concat([ans, ans[:1]]), "twice"),
@@ -465,6 +471,7 @@ def test_every_lens_can_be_drawn_and_kept(f, metric, tmp_path):
     m = f(*given, progress=bar)
     assert m[metric].dims == ("layer", "position") and m["position"].values.tolist() == [*LABELS, "answer_mean"]
     assert heatmap(m, metric).to_dict()["layer"] and len(cell_table(m, metric)) == 15
+    assert "; not " in f.__doc__ and "\n" not in f.__doc__  # in its docs, in one line, as in its attributes
     assert "not " in m.attrs["what"] and m.attrs["title"] and m.attrs["model"] == lm.name and calls
     assert all(isinstance(v, (str, int, float)) for v in m.attrs.values())
     m.to_zarr(tmp_path / "m.zarr", consolidated=False)

@@ -7,12 +7,14 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
+from xarray.backends.zarr import ZarrArrayWrapper
 
 from probe_nb.controls import blind_folds, code_length, label_aucs, restricted, selectivity, shuffled_rows
+from probe_nb.folds import _cells, _problems
 from probe_nb.intervals import auc_interval, group_variance
 from probe_nb.kinds import LDAProbe, MassMeanProbe
-from probe_nb.maps import _cells, _problems, probe_map, score_answers
-from probe_nb.measures import MEASURES, measured
+from probe_nb.maps import probe_map, score_answers
+from probe_nb.measures import MEASURES, brier, measured, platt
 from probe_nb.probes import LogisticProbe, ProbeGrid, auc_parts, delong, group_folds
 from probe_nb.simulate import planted as planted_truth
 
@@ -282,7 +284,7 @@ def test_lazy_activations_read_a_position_at_a_time(tmp_path, monkeypatch):
     acts.to_dataset(name="acts").assign_coords(position=acts.position.values.astype(str)).to_zarr(tmp_path / "a.zarr")
     lazy = xr.open_zarr(tmp_path / "a.zarr", chunks=None)["acts"]
     whole = probe_map(acts, ans, progress=False)
-    monkeypatch.setattr("probe_nb.maps._BUDGET", 1)  # one layer at a time
+    monkeypatch.setattr("probe_nb.folds._BUDGET", 1)  # one layer at a time
     np.testing.assert_allclose(probe_map(lazy, ans, progress=False)["auc"], whole["auc"], atol=2e-3)
 
 
@@ -483,3 +485,227 @@ def test_nothing_to_score_leaves_an_empty_map():
     assert "null_max" not in empty.attrs and empty["score"].isnull().all() and (empty["reason"] != "").all()
     none = probe_map(acts.where(False), ans, progress=False)
     assert (none["reason"] == "0 answers, 0 wrong: at least 10 of each kind are needed").all()
+
+
+# More than two classes, other targets
+
+def three_kinds(n=300, seed=0, strength=2.):
+    "Three kinds told apart at layer 1 of exact_answer_last, nowhere else."
+    acts, ans = planted(n=n, seed=seed, strength=0)
+    kind = np.random.default_rng(seed).permutation(np.arange(n) % 3)
+    acts.values[:, 1, 1, :3] += strength * np.eye(3)[kind]
+    return acts, ans.assign(kind=np.array(["c", "a", "b"])[kind])
+
+
+def test_three_classes_are_each_told_from_the_rest_on_folds_that_spread_them():
+    acts, ans = three_kinds()
+    m = probe_map(acts, ans, target="kind", permutations=39, progress=False)
+    assert m["class"].values.tolist() == ["a", "b", "c"] and m["class_auc"].dims == ("layer", "position", "class")
+    np.testing.assert_allclose(m["auc"], m["class_auc"].mean("class"))
+    rows = ans.sort_values(["group", "id"], ignore_index=True)
+    here = np.isin(rows["example"], acts["example"].values[np.isfinite(acts.values[:, 1, 0, 0])])
+    code, g = np.unique(rows["kind"], return_inverse=True)[1], rows["group"].to_numpy()
+    fold = group_folds(code, g)[here]
+    X, code, g = acts.sel(position="exact_answer_last", example=rows["example"].values[here]).values, code[here], g[here]
+    X = X.transpose(1, 0, 2)
+    y = code == np.arange(3)[:, None]
+    by_hand = [_cells(X, t, fold, 5, [.001, .01, .1, 1], True) for t in y]
+    scores, taught = np.stack([b[0] for b in by_hand], 1), np.stack([b[3] for b in by_hand], 1)
+    cell = m.sel(position="exact_answer_last")
+    for value, name in zip(auc_interval(scores, y, g, fold, taught=taught), ("auc", "auc_low", "auc_high")):
+        np.testing.assert_allclose(cell[name], value, atol=2e-3)
+    np.testing.assert_allclose(cell["accuracy"], (scores.argmax(1) == code).mean(1), atol=.01)
+    assert cell["n_rarest"][0] == np.bincount(code).min() and cell["majority"][0] == np.bincount(code).max() / len(code)
+    assert (m["above_null"].values.sum(), m.attrs["best_layer"], m.attrs["best_share"]) == (1, 1, 1.)
+    assert m.attrs["best_auc"] > .85 and "each against the rest" in m.attrs["what"] and "n_wrong" not in m
+    assert m.attrs["statistic"].startswith("mean over the classes")
+    assert all(isinstance(v, (str, int, float)) for v in m.attrs.values())
+
+
+def test_two_words_are_the_map_of_correct_and_the_order_of_rows_means_nothing(world):
+    acts, ans, m = world
+    word = ans.assign(said=np.where(ans["correct"], "yes", "no")).drop(columns="correct")
+    own = probe_map(acts, word.sample(frac=1, random_state=0), target="said", progress=False)
+    for v in ("auc", "auc_low", "auc_high", "p_value", "above_null", "plateau", "accuracy"):
+        xr.testing.assert_equal(own[v], m[v])
+    assert (own["n_rarest"] == m["n_wrong"]).all() and own.attrs["best_auc"] == m.attrs["best_auc"]
+    kept = probe_map(acts, word, target="said", permutations=0, scores=True, progress=False)
+    assert (kept["correct"].values == ans["correct"].to_numpy(bool)).all()
+    acts, ans = three_kinds(120)
+    ask = lambda s: probe_map(acts, s, target="kind", permutations=0, C=.1, progress=False)
+    same(ask(ans), ask(ans.sample(frac=1, random_state=1)))
+
+
+def test_three_kinds_of_noise_are_rarely_above_the_null_and_their_intervals_hold_a_half():
+    above, inside = [], []
+    for seed in range(20):
+        acts, ans = three_kinds(150, seed, strength=0)
+        m = probe_map(acts, ans, target="kind", permutations=39, C=.01, progress=False)
+        above.append(m["above_null"].any().item())
+        inside.append(((m["auc_low"] <= .5) & (m["auc_high"] >= .5)).mean().item())
+    assert np.mean(above) <= .05 + 3 * (.05 * .95 / 20)**.5 and np.mean(inside) > .88
+
+
+def test_a_mean_of_classes_that_are_one_is_that_one_and_of_many_is_covered():
+    rng = np.random.default_rng(0)
+    s, y, g = clustered(rng, 80, 1.2)
+    f = g % 5
+    t = rng.normal(0, .05, (5, 5))
+    one = auc_interval(s, y, g, f, taught=t)
+    np.testing.assert_allclose(auc_interval(np.stack([s, -s]), np.stack([y, ~y]), g, f, taught=np.stack([t, t])), one, rtol=1e-9)
+    drawn = []
+    for _ in range(300):
+        g = np.repeat(np.arange(100), rng.integers(1, 6, 100))
+        both = lambda *k: .7 * rng.normal(size=(*k, 100))[..., g] + .7 * rng.normal(size=(*k, len(g)))  # noqa: B023
+        y = both(3).argmax(0) == np.arange(3)[:, None]
+        drawn.append(auc_interval(1.2 * y + both(3), y, g, g % 5))
+    a, low, high = np.array(drawn).T
+    assert .92 <= ((low <= a.mean()) & (a.mean() <= high)).mean() <= .985
+
+
+@pytest.mark.parametrize("change,says", [
+    (lambda s: s.assign(kind=s["kind"].where(s.index > 8, "rare")), None),
+    (lambda s: s.assign(kind="a"), "column 'kind' holds 'a' and nothing else"),
+    (lambda s: s.assign(kind=np.arange(240) % 30), "holds 30 values: at most 20"),
+    (lambda s: s.assign(kind=s["kind"].astype(object).where(s.index % 2 == 0, 3)), "holds int and str: its values must"),
+    (lambda s: s.drop(columns="kind"), "no column 'kind'")])
+def test_targets_that_cannot_be_told_are_said(change, says):
+    acts, ans = three_kinds(240)
+    ask = lambda: probe_map(acts, change(ans), target="kind", permutations=0, progress=False)
+    if says is None:
+        assert (ask()["reason"].sel(position="-1") == "240 answers, 9 of class 'rare': at least 10 of each are needed").all()
+        return
+    with pytest.raises((ValueError, KeyError), match=says): ask()
+
+
+def test_what_is_for_two_classes_is_said():
+    acts, ans = three_kinds(90)
+    for options in (dict(more="brier"), dict(scores=True), dict(protocol="paper")):
+        with pytest.raises(ValueError, match="'kind' holds 3 classes: .* for two"):
+            probe_map(acts, ans, target="kind", **options)
+
+
+# Chances of scores that are none
+
+def test_a_brier_score_of_means_does_not_hang_on_their_unit():
+    acts, ans = planted()
+    mine, far = (probe_map(k * acts, ans, probe=MassMeanProbe(), permutations=0, more=["brier", "ece", "auprc"], scores=True,
+                           progress=False) for k in (np.float32(1), np.float32(1000)))
+    for v in ("brier", "ece", "auprc", "auc"): np.testing.assert_allclose(far[v], mine[v], rtol=1e-3, atol=1e-3)
+    assert "Platt" in mine.attrs["chances"]
+    cell = mine.sel(layer=1, position="exact_answer_last").dropna("example", subset=["score"])
+    right = cell["correct"].values.mean()
+    assert cell["brier"] < .85 * right * (1 - right)
+    noise = mine["brier"].sel(position="last_q")
+    assert (abs(noise - .35 * .65) < .03).all() and (mine["ece"] < .12).all()
+    raw = probe_map(acts, ans, probe=LDAProbe(), permutations=0, scores=True, more="brier", progress=False)
+    assert "chances" not in raw.attrs
+    cell = raw.sel(layer=1, position="-1")
+    assert cell["brier"].item() == pytest.approx(float(brier(cell["score"].values, cell["correct"].values)))
+
+
+def test_calibration_is_learnt_without_the_fold():
+    acts, ans = planted(n=120, layers=1)
+    s = score_answers(acts, ans, layer=0, position="-1", probe=MassMeanProbe())
+    rows = s.merge(ans[["example", "id", "group"]], on="example").sort_values(["group", "id"])
+    X, y = acts.sel(position="-1", layer=0, example=rows["example"].values).values, rows["correct"].to_numpy(bool)
+    f, chance = rows["fold"].to_numpy(), np.zeros(120)
+    for k in range(5):
+        own = np.zeros(120)
+        for j in set(range(5)) - {k}:
+            m = (f != j) & (f != k)
+            own[f == j] = MassMeanProbe().fit(X[m], y[m]).decision_function(X[f == j])
+        slope, offset = platt(own[f != k], y[f != k])
+        chance[f == k] = stats.logistic.cdf(slope * rows["score"].to_numpy()[f == k] + offset)
+    m = probe_map(acts, ans, probe=MassMeanProbe(), positions="-1", permutations=0, more="brier", progress=False)
+    assert m["brier"].item() == pytest.approx(((chance - y) ** 2).mean(), rel=1e-3)
+
+
+def test_code_length_wants_log_odds():
+    acts, ans = planted(n=80, layers=1)
+    with pytest.raises(ValueError, match="the scores of MassMeanProbe are no log-odds: take LDAProbe or MLPProbe"):
+        probe_map(acts, ans, probe=MassMeanProbe(), more="code_length")
+    m = probe_map(acts, ans, probe=LDAProbe(), more="code_length", permutations=0, progress=False)
+    assert m["code_length"].notnull().all()
+
+
+# What is missing, what is damaged, what is asked in another way
+
+@pytest.mark.parametrize("layer,says", [(0, "has activations at layer 1, position 'last_q', but none at other layers"),
+                                        (2, "has NaN or infinite activations at layer 2, position 'last_q', but whole ones")])
+def test_a_layer_that_lacks_what_others_have_is_named_never_dropped(layer, says):
+    acts, ans = planted()
+    acts[5:40, 0, layer] = np.nan
+    with pytest.raises(ValueError, match=f"example .* {says}.* extract it again, or leave that layer out by layers="):
+        probe_map(acts, ans, progress=False)
+    others = [k for k in range(3) if k != layer]
+    m = probe_map(acts, ans, layers=others, permutations=0, progress=False)
+    assert (m["n"].sel(position="last_q") == 240).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_bad_number_is_named(value):
+    acts, ans = planted()
+    acts[7, 2, 1, 3] = value
+    who = acts.example.values[7]
+    with pytest.raises(ValueError, match=f"example {who} has NaN or infinite activations at layer 1, position '-1'"):
+        probe_map(acts, ans, progress=False)
+    acts[7, 2, 1, 3], acts[7, 2, 0, 3] = 0, value
+    with pytest.raises(ValueError, match=f"example {who} has NaN or infinite activations at layer 0, position '-1'"):
+        probe_map(acts, ans, progress=False)
+
+
+def test_one_layer_and_one_position_need_no_list(world):
+    acts, ans, m = world
+    part = probe_map(acts, ans, layers=1, positions="-1", permutations=0, progress=False)
+    assert part["auc"].shape == (1, 1) and part["auc"].item() == pytest.approx(m["auc"].sel(layer=1, position="-1").item())
+    with pytest.raises(KeyError, match="no layer 9"): probe_map(acts, ans, layers=9)
+    with pytest.raises(ValueError, match="at least one layer and one position"): probe_map(acts, ans, layers=[])
+
+
+@pytest.mark.parametrize("change,says", [
+    (lambda s: s.assign(correct=np.where(s["correct"], "yes", "no")), "column 'correct' holds '(yes|no)': it must be true"),
+    (lambda s: s.assign(correct=s["correct"].astype(float) * 2), "column 'correct' holds 2.0"),
+    (lambda s: s.assign(correct=s["outcome"]), "column 'correct' holds '(wrong|right)'")])
+def test_verdicts_in_words_are_refused(change, says):
+    acts, ans = planted()
+    ans["outcome"] = np.where(ans["correct"], "right", "wrong")
+    with pytest.raises(ValueError, match=says): probe_map(acts, change(ans))
+
+
+def test_verdicts_as_numbers_and_bare_booleans_are_the_same(world):
+    acts, ans, m = world
+    for kind in (bool, int, float, object):
+        same(probe_map(acts, ans.assign(correct=ans["correct"].to_numpy(bool).astype(kind)), progress=False), m)
+
+
+def test_no_answers_and_no_verdicts_make_an_empty_map():
+    acts, ans = planted(n=40, layers=1)
+    for a, s in ((acts[:0], ans[:0]), (acts, ans.assign(correct=pd.array([pd.NA] * 40, "boolean")))):
+        m = probe_map(a, s, scores=True, progress=False)
+        assert m["auc"].isnull().all() and (m["reason"] == "0 answers, 0 wrong: at least 10 of each kind are needed").all()
+        assert "best_auc" not in m.attrs and m.attrs["n_answers"] == 0
+
+
+def test_fewer_answers_than_folds_say_so():
+    acts, ans = planted(n=4, layers=1)
+    assert probe_map(acts.fillna(0.), ans, progress=False)["reason"].str.startswith("4 answers").all()
+
+
+def test_a_store_is_read_in_pieces_within_the_budget(tmp_path, monkeypatch):
+    acts, ans = planted(n=400, layers=6, d=512)
+    acts.to_dataset(name="acts").assign_coords(position=acts.position.values.astype(str)).to_zarr(tmp_path / "a.zarr")
+    lazy, sizes = xr.open_zarr(tmp_path / "a.zarr", chunks=None)["acts"], []
+    cell = 400 * 512 * 4
+    monkeypatch.setattr("probe_nb.folds._BUDGET", 2 * cell)
+    def watched(read):
+        def get(self, key):
+            out = read(self, key)
+            if out.ndim > 1: sizes.append(out.nbytes)
+            return out
+        return get
+    for way in ("_getitem", "_oindex", "_vindex"):
+        monkeypatch.setattr(ZarrArrayWrapper, way, watched(getattr(ZarrArrayWrapper, way)))
+    m = probe_map(lazy, ans, permutations=0, C=.01, progress=False)
+    assert m["auc"].notnull().all() and max(sizes) <= 2 * cell
+    assert sum(sizes) <= (18 + 3) * cell  # each cell once, and one layer for what is missing

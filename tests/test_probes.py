@@ -287,7 +287,7 @@ def test_auc_without_pairs_is_missing():
 
 
 @pytest.mark.parametrize("change,says", [
-    (dict(y=np.ones(40)), "exactly two"), (dict(y=np.arange(39) % 2), "40 examples and y has 39"),
+    (dict(y=np.ones(40)), "y holds one class only"), (dict(y=np.arange(39) % 2), "40 examples and y has 39"),
     (dict(groups=np.arange(40) % 4), "4 groups cannot fill 5 folds"), (dict(groups=np.arange(39)), "39 groups for 40"),
     (dict(y=np.arange(40) < 3), "3 correct and 37 wrong"), (dict(X=np.zeros((40, 3))), r"X\[None\]"),
     (dict(y=np.arange(40) < 10, groups=np.r_[np.zeros(10), np.arange(30) % 6 + 1]), "only one class is left"),
@@ -372,3 +372,26 @@ def test_a_large_offset_hides_nothing(offset, size, dtype, scale):
     fits = [LogisticProbe(C=c, scale=scale).fit(x, y).decision_function(x) for c, x in ((C, X), (1., plain))]
     np.testing.assert_allclose(*fits, atol=.2)
     assert label_aucs(X[None], y[None], want.folds_)[0, 0] == pytest.approx(want.auc_[0, 0], abs=.01)
+
+
+def test_a_grid_of_three_classes_is_three_grids():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 150)
+    X, g = rng.normal(size=(2, 150, 6)).astype("f4"), np.arange(150) // 2
+    X[1, :, :3] += 2 * np.eye(3, dtype="f4")[kind]
+    names = np.array(["c", "a", "b"])[kind]
+    grid = ProbeGrid(C=[.01, 1], scale=True, class_weight="balanced").fit(X, names, groups=g)
+    assert (grid.classes_.tolist(), grid.scores_.shape, grid.class_auc_.shape) == (["a", "b", "c"], (2, 2, 3, 150), (2, 2, 3))
+    train = np.arange(5)[:, None] != grid.folds_
+    for k, c in enumerate("abc"):
+        scores = grid_scores(X, names == c, train, [.01, 1], True, "balanced")[:, :, grid.folds_, np.arange(150)]
+        np.testing.assert_allclose(grid.scores_[:, :, k], scores, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(grid.class_auc_[..., k], auc(scores, names == c, grid.folds_), atol=1e-3)
+    np.testing.assert_allclose(grid.auc_, grid.class_auc_.mean(-1))
+    assert grid.auc_[1].min() > .85 and abs(grid.auc_[0] - .5).max() < .12
+    shares = [[(names[grid.folds_ == k] == c).mean() for c in "abc"] for k in range(5)]
+    assert np.std(shares, 0).max() < .06 and all(len(set(grid.folds_[g == j])) == 1 for j in set(g))
+    with pytest.raises(ValueError, match="with 3 classes it is 'balanced' or None"):
+        ProbeGrid(class_weight={"a": 2}).fit(X, names)
+    with pytest.raises(ValueError, match="class b has 2 rows: 5 folds need at least 5 of each"):
+        group_folds(np.where(np.arange(60) < 2, "b", np.where(np.arange(60) < 30, "a", "c")), None)
