@@ -109,7 +109,7 @@ def test_massive_features_in_single_precision(n, d, monkeypatch):
     X, y = spiky(n, d)
     train = np.arange(n) % 3 != np.arange(2)[:, None]
     def never(*a): raise AssertionError("solved again in double precision")
-    monkeypatch.setattr("torch.Tensor.float", never)  # what takes a second solution back to single
+    monkeypatch.setattr("torch.Tensor.double", never)  # what begins a second solution
     ours = grid_scores(X[None], y, train, [.001, .1, 10.])[0]
     for c, C in enumerate([.001, .1, 10.]):
         for k in range(2):
@@ -372,3 +372,15 @@ def test_a_large_offset_hides_nothing(offset, size, dtype, scale):
     fits = [LogisticProbe(C=c, scale=scale).fit(x, y).decision_function(x) for c, x in ((C, X), (1., plain))]
     np.testing.assert_allclose(*fits, atol=.2)
     assert label_aucs(X[None], y[None], want.folds_)[0, 0] == pytest.approx(want.auc_[0, 0], abs=.01)
+
+
+@pytest.mark.parametrize("scale", [1., 2.**-10, 2.**-17])
+def test_faint_activations_keep_their_ranks(scale):
+    "Without scaling, scores far smaller than the intercept are still all different, and the AUC is the same."
+    X, y = data(300, 40, wrong=.2, offset=0)
+    C = .01
+    want = grid_scores(X[None], y, np.ones(300), [C * scale**2])[0, 0, 0]
+    got = grid_scores(X[None] * np.float32(scale), y, np.ones(300), [C])[0, 0, 0]
+    theirs = peer(X, y, C * scale**2).decision_function(X.astype(float))
+    assert len(np.unique(got)) == 300 and auc(got, y) == pytest.approx(auc(theirs, y), abs=1e-3)
+    for s in (want, got): assert off(s - s.mean(), theirs - theirs.mean()) < 2e-3
