@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from probe_nb.maps import probe_map
+from probe_nb.newton import _gram
 from probe_nb.probes import LogisticProbe, auc, grid_scores, group_folds
-from probe_nb.solver import _gram
 
 CS = [.001, .01, .1, 1., 10.]
 SIZES = ["500,768,plain", "1000,768,plain", "1000,768,massive", "2000,768,plain", "2000,768,massive", "5000,768,plain",

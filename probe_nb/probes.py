@@ -203,7 +203,7 @@ def grid_scores(
     class_weight: dict | str | None = None, # "balanced", or {False: weight, True: weight}
     device: str | None = None, # "cuda" for a GPU; None = the processor
     budget: float | None = None, # bytes of working memory for each worker; None = 256 MB, or what a cell needs
-) -> np.ndarray: # [cell, C, problem, example], decision values of all rows, held out or not
+) -> np.ndarray: # [cell, C, problem, example], decision values of all rows; double where single would tie them
     "Fit a logistic probe for every cell, C and problem, exactly, and score every row with it."
     return np.concatenate(list(stream_scores([np.asarray(X)], y, train, C, scale, class_weight, device, budget)))
 

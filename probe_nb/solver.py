@@ -4,7 +4,6 @@
 __all__ = ['stream_scores', 'class_weights', 'fit_one']
 
 # %% ../nbs/09_solver.ipynb #6526c3a4
-import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
+
+from .newton import _newton, _Space
 
 # %% ../nbs/09_solver.ipynb #0b7dc53a
 def _strengths(C) -> np.ndarray:
@@ -30,187 +31,19 @@ def _threads(n: int):
     try: yield
     finally: torch.set_num_threads(before)
 
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor: return (a * b).sum(-1, keepdim=True)
-
-def _gram(X: torch.Tensor) -> torch.Tensor:
-    "X Xᵀ of each cell; numpy does half the work of torch here, as it sees that the result is symmetric."
-    if X.device.type == "cpu": return torch.from_numpy(np.stack([x @ x.T for x in X.numpy()]))
-    return X @ X.mT
-
-# %% ../nbs/09_solver.ipynb #62840281
-class _Space:
-    "Cells X [cell, example, feature], centred: directions w [cell, problem, k], their images u = X w [cell, problem, example]."
-    def __init__(self, X: torch.Tensor, D: torch.Tensor | None = None):
-        n, d = X.shape[1:]
-        far = _massive(X) if D is None else torch.zeros(d, dtype=torch.bool, device=X.device)
-        if far.any(): X = torch.cat([X[:, :, ~far], X[:, :, far]], 2)
-        self.order, self.j, self.D = torch.cat([(~far).nonzero(), far.nonzero()])[:, 0], int(far.sum()), D
-        body, self.M, self.X = X[:, :, :d - self.j], X[:, :, d - self.j:], X
-        self.dual, self.least = D is None and n <= 1.4 * d, min(n, d)
-        self.k = n if self.dual else d - self.j
-        self.G = _gram(body.contiguous()) if self.dual else X.mT
-        self.length, (self.V, self.U, self.rest) = (X * X).sum(-1)[:, None], _spikes(self, body)
-
-    def image(self, w):
-        "The scores that a direction gives, less the intercept."
-        if not self.dual: return (w if self.D is None else w * self.D) @ self.G
-        return w[..., :self.k] @ self.G + w[..., self.k:] @ self.M.mT if self.j else w @ self.G
-
-    def back(self, t):
-        "The direction Xᵀ t."
-        if not self.dual: return t @ self.X if self.D is None else (t @ self.X) * self.D
-        return torch.cat([t, t @ self.M], -1) if self.j else t
-
-    def lower(self, w, u):
-        "w, whose image is u, made ready for inner products: those of v and w are Σ v · lower(w, u)."
-        if not self.dual: return w
-        return torch.cat([u - w[..., self.k:] @ self.M.mT, w[..., self.k:]], -1) if self.j else u
-
-    def only(self, keep):
-        "The same for a part of the problems."
-        if self.D is None: return self
-        part = copy.copy(self)
-        part.D = self.D[:, keep]
-        return part
-
-    def features(self, w):
-        "A direction as one coefficient for each feature."
-        if not self.dual: out = w if self.D is None else w * self.D
-        else: out = torch.cat([w[..., :self.k] @ self.X[:, :, :self.X.shape[2] - self.j], w[..., self.k:]], -1)
-        return out[..., self.order.argsort()]
-
-# %% ../nbs/09_solver.ipynb #56d4aca5
-def _massive(X: torch.Tensor, most: int = 16) -> torch.Tensor: # [feature], true where massive
-    "Features with more than 100 times the median variance in some cell, the largest `most`."
-    var = (X * X).mean(1)
-    ratio = (var / var.median(-1, keepdim=True).values.clamp_min(1e-30)).amax(0)
-    return (ratio > 100) & (ratio >= ratio.topk(min(most, len(ratio))).values[-1])
-
-def _spikes(sp: _Space, body: torch.Tensor, most: int = 32):
-    "The longest directions of each cell, V, with their images U (the massive features' after them); what is left of each row."
-    n, r = body.shape[1], min(most, max(sp.least // 8, min(8, sp.least)))
-    Q = torch.randn(len(body), n, r, generator=torch.Generator().manual_seed(0), dtype=body.dtype).to(body.device)
-    times = (lambda Q: sp.G @ Q) if sp.dual else (lambda Q: body @ (body.mT @ Q))
-    for _ in range(2): Q = torch.linalg.qr(times(Q))[0]
-    KQ = times(Q)
-    size, W = torch.linalg.eigh((Q.mT @ KQ).double())
-    W = (W * size.clamp_min(1e-6 * size.amax(-1, keepdim=True) + 1e-30).rsqrt()[:, None]).to(body) if r else W.to(body)
-    V, U = (Q @ W).mT, (KQ @ W).mT
-    length = sp.G.diagonal(dim1=1, dim2=2) if sp.dual else (body * body).sum(-1)
-    rest = (length - (U * U).sum(1)).clamp_min(0)[:, None] / max(1, sp.least - r)
-    return (V if sp.dual else V @ body).contiguous(), torch.cat([U, sp.M.mT], 1).contiguous(), rest
-
-# %% ../nbs/09_solver.ipynb #725b97b8
-def _deflated(sp: _Space, Cs: torch.Tensor, total: torch.Tensor):
-    "r → (P⁻¹r, its image, r·P⁻¹r); Cs [cell, problem, example] are the Hessian's weights, `total` their sums."
-    it, r, UT = 1 / (1 + _dot(Cs, sp.rest)), sp.V.shape[1], sp.U.mT
-    mean = Cs @ UT
-    H = ((Cs[:, :, None] * sp.U[:, None]).flatten(1, 2) @ UT).unflatten(1, (Cs.shape[1], -1))
-    H = H - mean[..., None] * (mean / total)[..., None, :]
-    H.diagonal(dim1=-2, dim2=-1).add_(1)
-    unit = H.diagonal(dim1=-2, dim2=-1).clamp_min(1).rsqrt()
-    unit = unit[..., None] * unit[..., None, :]  # to a diagonal of ones, which rounding spares most
-    one = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
-    L, failed = torch.linalg.cholesky_ex(H * unit + 100 * torch.finfo(H.dtype).eps * one)
-    inverse = torch.cholesky_inverse(torch.where((failed > 0)[..., None, None], one, L)) * unit
-    W = UT[:, :, :r].contiguous() if sp.dual else sp.V.mT.contiguous()
-    def solve(a):
-        body, far = a[..., :sp.k], a[..., sp.k:]
-        low, q = body @ sp.G if sp.dual else body, body @ W
-        h = (inverse @ (torch.cat([q, far], -1) if sp.j else q)[..., None])[..., 0]
-        body = torch.baddbmm(body, q, sp.V, alpha=-1)  # apart from the spikes, which may be a million times larger
-        low = torch.baddbmm(low, q, sp.U[:, :r], alpha=-1) if sp.dual else body
-        z, size = torch.baddbmm(it * body, h[..., :r], sp.V), it * _dot(body, low).clamp_min(0) + _dot(h[..., :r], q)
-        if sp.j: z, size = torch.cat([z, h[..., r:]], -1), size + _dot(h[..., r:], far)
-        return z, torch.baddbmm(it * low, h, sp.U) if sp.dual else sp.image(z), size
-    return solve
-
-# %% ../nbs/09_solver.ipynb #74c8413d
-def _conjugate(sp: _Space, g: torch.Tensor, Cs: torch.Tensor, total: torch.Tensor, pre, care: torch.Tensor, most: int = 400):
-    "Solve H v = −g for all problems, each to its `care` [cell, problem, 1]: v, its image, and where rounding forbade it."
-    a = -g
-    p, up, size = pre(a)
-    v, u, gained, live, taken, lost = torch.zeros_like(g), torch.zeros_like(up), 0, size > 0, 0, ~(size >= 0)
-    while taken < most and live.any():
-        taken += 1
-        t = Cs * up
-        t -= Cs * (t.sum(-1, keepdim=True) / total)
-        step = torch.where(live, size / (_dot(p, sp.lower(p, up)) + _dot(up, t)), 0)
-        v.addcmul_(step, p); u.addcmul_(step, up)
-        a.addcmul_(-step, p + sp.back(t))
-        gained = gained + step * size  # = gᵀH⁻¹g as far as v has solved it
-        z, uz, new = pre(a)
-        live = live & (new > care**2 * gained)
-        turn = torch.where(live, new / size, 0)
-        p, up, size = z.addcmul_(turn, p), uz.addcmul_(turn, up), new
-    return v, u, lost
-
-# %% ../nbs/09_solver.ipynb #fbe066a5
-def _length(side, m, scores, e, C, slope, wv, vv) -> torch.Tensor:
-    "How far to go along v: the minimum on the line, to a tenth of its slope at 0; side = ±1 for y = 1, 0."
-    t, low, high = torch.ones_like(slope), torch.zeros_like(slope), torch.full_like(slope, torch.inf)
-    for _ in range(30):
-        q = torch.sigmoid(-side * (scores + t * e))
-        rise = wv + t * vv - C * _dot(m * q, side * e)
-        off = rise.abs() > .1 * slope.abs()
-        if not off.any(): break
-        low, high = torch.where(rise < 0, t, low), torch.where(rise > 0, t, high)
-        new = torch.minimum(t - rise / (vv + C * _dot(m * q * (1 - q), e * e)).clamp_min(1e-30), 4 * t)
-        new = torch.where((new > low) & (new < high), new, torch.where(high.isinf(), 2 * t, (low + high) / 2))
-        t = torch.where(off, new, t)
-    return t
-
-# %% ../nbs/09_solver.ipynb #b6149bb9
-def _newton(sp: _Space, y, m, C: torch.Tensor, start: tuple, tol: float, most: int = 60) -> tuple[tuple, torch.Tensor]:
-    "Minimise all problems from `start` = (w, X w, b) [cell, problem, …]: the same at the optimum, and which are done."
-    (w, u, b), side, out = start, 2 * y - 1, [torch.zeros_like(a) for a in start]
-    left, ok = torch.arange(y.shape[1], device=y.device), torch.zeros_like(b[..., 0], dtype=torch.bool)
-    care, was, t, e, decrement, eps = torch.full_like(b, .1), 0, 0, 0, 0, torch.finfo(b.dtype).eps
-    for step in range(most):
-        q = torch.sigmoid(-side * (u + b))  # the chance of the other kind
-        slack = (q * (1 - q)).clamp_min(1e-12)
-        Cs = C * m * slack
-        total = Cs.sum(-1, keepdim=True).clamp_min(1e-30)
-        size = (_dot(w, sp.lower(w, u)) + _dot(Cs, u * u)).clamp_min(1e-30).sqrt()
-        noise = 8 * eps * _dot(Cs, 1 + (u + b) ** 2).sqrt()  # what rounding the scores does to the optimum
-        least = 4 * eps * torch.minimum(C * _dot((m * q) ** 2, sp.length).sqrt(), (C * _dot(m * q, q / slack)).sqrt())
-        if step:
-            bend = side * (was - q) - (was * (1 - was)) * (t * e)
-            unseen = (C * _dot(m * bend, bend / slack)).sqrt()
-            miss = (care * decrement + unseen) / size
-            near = ((care * decrement <= tol * size + least) & (unseen <= tol * size + noise) & (t == 1))[..., 0]
-            stop = near.all(0) if step < most - 1 else torch.ones_like(near[0])
-            if stop.any():
-                for to, a in zip(out, (w, u, b)): to[:, left[stop]] = a[:, stop]
-                ok[:, left[stop]] = near[:, stop]
-                left, keep = left[~stop], ~stop
-                if not len(left): break
-                w, u, b, m, side, q, Cs, total, miss, size, least = (
-                    a[:, keep] for a in (w, u, b, m, side, q, Cs, total, miss, size, least))
-                sp, C = sp.only(keep), C[keep]
-            care = torch.maximum(miss.clamp_max(.25), (tol / (3 * miss)).clamp_max(.25))  # as well as is worth while
-        r = -C * side * m * q
-        R = r.sum(-1, keepdim=True)
-        g = w + sp.back(r - Cs * (R / total))
-        v, e, lost = _conjugate(sp, g, Cs, total, _deflated(sp, Cs, total), care)
-        d, low = -(R + _dot(Cs, e)) / total, sp.lower(v, e)
-        fall, was, e = _dot(g, low), q, e + d
-        decrement, slope = (-fall).clamp_min(0).sqrt(), fall - R**2 / total  # the intercept's part is solved exactly
-        decrement = torch.where(lost, torch.inf, decrement)
-        close = decrement < .02 * size + 4 * least  # where rounding rules the line, and a full step is right
-        t = torch.ones_like(b) if close.all() else _length(side, m, u + b, e, C, slope, _dot(w, low), _dot(v, low))
-        if step: t = torch.where(((t - 1).abs() < .3) | close, 1., t)
-        w, u, b = w + t * v, u + t * (e - d), b + t * d
-    return tuple(out), ok
-
 # %% ../nbs/09_solver.ipynb #75ea117a
 _WIDE = 25  # columns that a product should have at least
+
+def _tolerance(n: int) -> float:
+    "The bound's, for n examples: tighter where there are few, since it costs little there."
+    return 4e-4 * min(1, n / 1000)
 
 def _path(sp: _Space, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], tol: float):
     "Scores [cell, C, problem, example] along ascending `Cs`; which cells are done; the last optimum."
     X, D, shape, n = sp.X, sp.D, (len(sp.X), len(m)), sp.X.shape[1]
     zero = X.new_zeros
-    start, out = (zero(*shape, sp.k + sp.j), zero(*shape, n), zero(*shape, 1)), zero(len(X), len(Cs), len(m), n)
+    start = zero(*shape, sp.k + sp.j), zero(*shape, n), zero(*shape, 1)
+    out = zero(len(X), len(Cs), len(m), n, dtype=torch.float64)
     y, m, ok = y.expand(*shape, n), m.expand(*shape, n), torch.ones(len(X), dtype=torch.bool, device=X.device)
     step = max(1, _WIDE // shape[1])  # few problems: several C at once, as a wider product costs little more
     for at in range(0, len(Cs), step):
@@ -221,7 +54,8 @@ def _path(sp: _Space, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], tol
         start, done = _newton(many, y.repeat(1, times, 1), m.repeat(1, times, 1), C, first, tol)
         u = many.image(start[0])
         drift = (u - start[1]).norm(dim=-1) > 5 * tol * u.norm(dim=-1) + 20 * torch.finfo(u.dtype).eps * n**.5
-        out[:, at:at + times], ok = (u + start[2]).unflatten(1, (times, -1)), ok & done.all(1) & ~drift.any(1)
+        scores = u.to(torch.float64) + start[2]  # the intercept may be a million times larger
+        out[:, at:at + times], ok = scores.unflatten(1, (times, -1)), ok & done.all(1) & ~drift.any(1)
     return out, ok, start
 
 # %% ../nbs/09_solver.ipynb #a2018980
@@ -230,10 +64,18 @@ def _rounding(X: np.ndarray) -> float:
     return 2 * np.finfo(X.dtype if X.dtype == np.float64 else np.float32).eps + len(X) * np.finfo(np.float64).eps
 
 def _centred(X: np.ndarray, dtype=np.float32) -> np.ndarray:
-    "X [example, feature] less its means, taken in double precision; a feature that is constant but for rounding becomes 0."
-    mean = X.mean(0, dtype=np.float64)
-    Z = np.subtract(X, mean, out=np.empty(X.shape, dtype), dtype=np.float64, casting="unsafe")
-    Z[:, np.maximum(Z.max(0), -Z.min(0)) <= _rounding(X) * np.abs(mean)] = 0
+    "X [example, feature] less its means; a feature that is constant but for rounding becomes 0."
+    share = np.full(len(X), 1 / len(X), np.float32)
+    if X.dtype == dtype == np.float32:  # twice, as a mean of large values is itself rounded
+        mean = share @ X
+        Z = X - mean
+        Z -= share @ Z
+    else:
+        mean = X.mean(0, dtype=np.float64)
+        Z = np.subtract(X, mean, out=np.empty(X.shape, dtype), dtype=np.float64, casting="unsafe")
+    least = _rounding(X) * np.abs(mean)
+    still = np.flatnonzero(np.einsum("ij,ij->j", Z, Z) <= 2 * len(X) * least**2)
+    Z[:, still[np.abs(Z[:, still]).max(0) <= least[still]]] = 0
     return Z
 
 def _standardised(X: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,7 +95,7 @@ def _solve(X, y, rows, m, Cs, scale: bool, tol: float, sp: _Space | None = None)
     Z, D = _standardised(X, rows)
     same, kind = torch.unique(rows, dim=0, return_inverse=True)
     if X.shape[1] > 1.4 * X.shape[2] or 4 * len(same) > len(m) * len(Cs) + 3: return _path(_Space(Z, D), y, m, Cs, tol)[:2]
-    out, ok = X.new_zeros(len(X), len(Cs), len(m), X.shape[1]), True
+    out, ok = X.new_zeros(len(X), len(Cs), len(m), X.shape[1], dtype=torch.float64), True
     for k in range(len(same)):  # problems with the same scale share a Gram matrix
         of = (kind == k).nonzero()[:, 0]
         out[:, :, of], done = _path(_Space(Z * D[:, of[:1]]), y[of], m[of], Cs, tol)[:2]
@@ -263,7 +105,7 @@ def _solve(X, y, rows, m, Cs, scale: bool, tol: float, sp: _Space | None = None)
 # %% ../nbs/09_solver.ipynb #c5c71844
 def _sizes(n: int, d: int, problems: int, Cs: int, scale: bool, budget: float | None, cached: bool) -> tuple[int, int]:
     "Cells a chunk and problems a block that fit `budget` bytes; at least one of each, or an error that says what is needed."
-    column = 5 * ((94 + 2 * Cs) * n + 12 * max(n, d) + 2**14)
+    column = 5 * ((94 + 3 * Cs) * n + 12 * max(n, d) + 2**14)
     cell = 4 * ((14 if scale else 10) * n * d + (n * n if n <= 1.4 * d else 0) + 200 * n) + 2**20
     cell += min(Cs, _WIDE) * column  # few problems: several C at once
     if budget is None: budget = max(2**28, cell + min(problems, 64) * column)
@@ -275,24 +117,30 @@ def _sizes(n: int, d: int, problems: int, Cs: int, scale: bool, budget: float | 
     return min(chunk, max(1, 2**17 // (n * block))) if cached else chunk, block
 
 # %% ../nbs/09_solver.ipynb #f34f19fe
+def _precision(scores: torch.Tensor, before: np.dtype) -> type:
+    "Single, unless some problem's scores differ by so little that single precision would make them one."
+    low, high = scores.aminmax(dim=-1)
+    return np.float64 if before == np.float64 or (high - low < 1e-4 * high.abs()).any() else np.float32
+
 def _scores(X: np.ndarray, y, rows, m, Cs, scale: bool, block: int, device) -> np.ndarray:
-    "Scores of one chunk in single precision; cells that did not converge again in double precision."
+    "Scores of one chunk; cells that did not converge in single precision are solved again in double."
     out = np.empty((len(X), len(Cs), *m.shape), np.float32)
-    X = torch.as_tensor(np.stack([_centred(x) for x in X]), device=device)
+    X = torch.as_tensor(_centred(X[0])[None] if len(X) == 1 else np.stack([_centred(x) for x in X]), device=device)
     sp, order = None if scale else _Space(X), np.arange(len(m))
     if scale: order = np.unique(rows, axis=0, return_inverse=True)[1].argsort(kind="stable")  # what shares a scale, together
     for at in range(0, len(m), block):
         of = order[at:at + block]
         part = [torch.tensor(a[of], dtype=torch.float32, device=device) for a in (y, rows, m)]
-        found, ok = _solve(X, *part, Cs, scale, 3e-4 * min(1, X.shape[1] / 1000), sp)
+        found, ok = _solve(X, *part, Cs, scale, _tolerance(X.shape[1]), sp)
         if not ok.all():
             for tol in (1e-6, 1e-4):  # what is too extreme for the first passes the second
                 again, fine = _solve(X[~ok].double(), *[a.double() for a in part], Cs, scale, tol)
                 if fine.all(): break
-            found[~ok] = again.float()
+            found[~ok] = again
             if not fine.all():
                 warnings.warn(f"probes of {(~fine).sum()} cells stopped before their optimum", ConvergenceWarning, stacklevel=3)
-        out[:, :, of] = found.cpu().numpy()
+        out = out.astype(_precision(found, out.dtype), copy=False)
+        out[:, :, of] = found.numpy(force=True)
     return out
 
 # %% ../nbs/09_solver.ipynb #8e970e98
@@ -370,8 +218,8 @@ def fit_one(
         Z, D = _standardised(Z, rows)
         Z, sd = Z * D, torch.where((Z == 0).all(1), torch.inf, width) / D[:, 0].clamp_min(1e-30)
     with _threads(1 if Z.numel() < 2**20 else torch.get_num_threads()):
-        sp = _Space(Z)
-        for tol in (1e-4,) if single else (1e-9, 1e-5):  # what is too extreme for the first passes the second
+        sp = _Space(Z, problems=1)
+        for tol in (_tolerance(len(X)),) if single else (1e-9, 1e-5):  # what is too extreme for the first passes the second
             _, ok, (w, _, b) = _path(sp, t, m, [C], tol)
             if ok.all(): break
     if not ok.all():

@@ -109,7 +109,7 @@ def test_massive_features_in_single_precision(n, d, monkeypatch):
     X, y = spiky(n, d)
     train = np.arange(n) % 3 != np.arange(2)[:, None]
     def never(*a): raise AssertionError("solved again in double precision")
-    monkeypatch.setattr("torch.Tensor.float", never)  # what takes a second solution back to single
+    monkeypatch.setattr("torch.Tensor.double", never)  # what begins a second solution
     ours = grid_scores(X[None], y, train, [.001, .1, 10.])[0]
     for c, C in enumerate([.001, .1, 10.]):
         for k in range(2):
@@ -395,3 +395,15 @@ def test_a_grid_of_three_classes_is_three_grids():
         ProbeGrid(class_weight={"a": 2}).fit(X, names)
     with pytest.raises(ValueError, match="class b has 2 rows: 5 folds need at least 5 of each"):
         group_folds(np.where(np.arange(60) < 2, "b", np.where(np.arange(60) < 30, "a", "c")), None)
+
+
+@pytest.mark.parametrize("scale", [1., 2.**-10, 2.**-17])
+def test_faint_activations_keep_their_ranks(scale):
+    "Without scaling, scores far smaller than the intercept are still all different, and the AUC is the same."
+    X, y = data(300, 40, wrong=.2, offset=0)
+    C = .01
+    want = grid_scores(X[None], y, np.ones(300), [C * scale**2])[0, 0, 0]
+    got = grid_scores(X[None] * np.float32(scale), y, np.ones(300), [C])[0, 0, 0]
+    theirs = peer(X, y, C * scale**2).decision_function(X.astype(float))
+    assert len(np.unique(got)) == 300 and auc(got, y) == pytest.approx(auc(theirs, y), abs=1e-3)
+    for s in (want, got): assert off(s - s.mean(), theirs - theirs.mean()) < 2e-3
