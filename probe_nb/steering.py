@@ -15,16 +15,17 @@ import pandas as pd
 import torch
 
 from .answers import answer
+from .blocks import cache_name
 from .frozen import Probe
 from .judges import judge
 from .models import LM, Progress, track
 from .selection import _gap_interval, _mean_interval
 
 # %% ../nbs/34_steering.ipynb #0b7dc53a
-def _shape(args: tuple, kwargs: dict) -> tuple[int, int, bool]:
+def _shape(name: str, args: tuple, kwargs: dict) -> tuple[int, int, bool]:
     "Rows and tokens that the model is given, and whether these are the prompt's."
     ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0] if args else kwargs["inputs_embeds"]
-    cache = kwargs.get("past_key_values")
+    cache = kwargs.get(name)
     return *ids.shape[:2], cache.get_seq_length() == 0 if hasattr(cache, "get_seq_length") else ids.shape[1] > 1
 
 # %% ../nbs/34_steering.ipynb #62840281
@@ -36,7 +37,7 @@ def editing(
     edit: Callable, # edit(values [row, token, feature], reads_prompt) → the values to go on with
 ) -> Iterator[None]: # inside the block the model computes with the edited values
     "Change what the model computes at one site, while the block lasts."
-    (module, side), now = lm.tap(site, layer), {}
+    (module, side), name, now = lm.tap(site, layer), cache_name(lm.model), {}
     def changed(v):
         rows, tokens, prompt = now["shape"]
         return edit(v.reshape(rows, tokens, -1), prompt).to(v.dtype).reshape(v.shape)
@@ -47,7 +48,7 @@ def editing(
     def after(_, args, out): return (changed(out[0]), *out[1:]) if isinstance(out, tuple) else changed(out)
     hooks = []
     try:
-        hooks.append(lm.model.register_forward_pre_hook(lambda _, a, k: now.update(shape=_shape(a, k)), with_kwargs=True))
+        hooks.append(lm.model.register_forward_pre_hook(lambda _, a, k: now.update(shape=_shape(name, a, k)), with_kwargs=True))
         if side == "in": hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
         else: hooks.append(module.register_forward_hook(after))
         yield

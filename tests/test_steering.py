@@ -13,6 +13,7 @@ from probe_nb.frozen import Probe
 from probe_nb.models import load_lm
 from probe_nb.steering import editing, steer
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # nothing is asked for under a name that is going
 WIDTH, WORDS = 96, ["<pad>", "<s>", "</s>", "yes", "no", "?", *(f"w{i}" for i in range(40))]
 
 
