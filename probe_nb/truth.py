@@ -66,7 +66,7 @@ def p_true(
     texts = dict(p_true=ans["answer"]) | (dict(p_true_exact=ans["exact_answer"]) if exact and "exact_answer" in ans else {})
     rows = pd.concat([ans[["example", "question"]].assign(method=m, text=t) for m, t in texts.items()], ignore_index=True)
     rows = rows[rows["text"].map(lambda t: isinstance(t, str) and bool(t.strip())).astype(bool)].reset_index(drop=True)
-    prompts = _asked(lm, rows, rows["text"], prompt)
+    prompts = _asked(lm, rows, rows["text"], prompt) if len(rows) else []
     _fits(lm, rows, prompts)
     told = _first_option(lm, prompts, token_budget, progress).reshape(-1, 2)
     both = np.stack([told[:, 0], 1 - told[:, 1]], 1)
