@@ -27,6 +27,13 @@ def _said(text: str) -> str:
 # %% ../nbs/30_alike.ipynb #62840281
 _REFUSED = "(refused)"
 
+def _check_samples(ans: pd.DataFrame) -> None:
+    "Each answer counts once."
+    if not {"id", "sample"} <= set(ans): return
+    if (twice := ans[["id", "sample"]].duplicated()).any():
+        q, s = ans.loc[twice, ["id", "sample"]].iloc[0]
+        raise ValueError(f"sample {s} of question {q!r} stands twice in the answers: put runs together by merge_samples(a, b)")
+
 def _keys(ans: pd.DataFrame) -> pd.Series: # [answer]
     "What each answer says: its exact answer, or all of it where none was found; refusals are alike."
     lacks = [c for c in ("id", "answer") if c not in ans]

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from .blocks import cache_name
 from .draws import KEPT, Chooser
 from .limits import halved, most_tokens
 from .models import LM, Progress, track
@@ -187,9 +188,10 @@ def _read_once(model, prompts, ids, mask) -> dict:
     if len(number) == len(prompts) or min(map(len, prompts)) < 2: return {}
     first = [copies.index(k) for k in range(len(number))]
     read = dict(input_ids=ids[first, :-1], attention_mask=mask[first, :-1], use_cache=True, logits_to_keep=1)
-    cache = model(**read, **_positions_of(model, read["attention_mask"])).past_key_values
+    name = cache_name(model)
+    cache = model(**read, **_positions_of(model, read["attention_mask"]))[name]
     cache.reorder_cache(torch.tensor(copies, device=ids.device))
-    return dict(past_key_values=cache)
+    return {name: cache}
 
 # %% ../nbs/02_answers.ipynb #0603fcaa
 def _generate(lm, prompts, seeds, ends, stops, share, max_new_tokens, temperature, top_p, top_k) -> list[tuple[list, list]]:

@@ -119,9 +119,11 @@ def _sampled(ans: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame: #
     per = semantic_entropy(samples).set_index("id")
     drawn = samples[samples["sample"] > 0]
     share = drawn.groupby(["id", "cluster"]).size() / drawn.groupby("id").size()
-    own = ans["example"].map(samples.drop_duplicates("example").set_index("example")["cluster"])
+    # by what was said: another table numbers its examples in its own way
+    said = samples.drop_duplicates(["id", "answer"]).set_index(["id", "answer"])["cluster"]
+    own = said.reindex(pd.MultiIndex.from_frame(ans[["id", "answer"]])).to_numpy(float)
     agree = share.reindex(pd.MultiIndex.from_arrays([ans["id"], own]))
-    agree = np.where(ans["id"].isin(per.index) & own.notna(), agree.fillna(0), np.nan)
+    agree = np.where(ans["id"].isin(per.index) & ~np.isnan(own), agree.fillna(0), np.nan)
     return pd.DataFrame(dict(semantic_entropy=-ans["id"].map(per["entropy"]), agree=agree), index=ans.index)
 
 # %% ../nbs/30_baselines.ipynb #8e970e98

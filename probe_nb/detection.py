@@ -45,6 +45,8 @@ def paired_auc(
 # %% ../nbs/30_detection.ipynb #725b97b8
 def _belong(acts: xr.DataArray, ans: pd.DataFrame) -> None:
     "One model's activations say nothing of another's answers, even where the examples have the same numbers."
+    if not isinstance(acts, xr.DataArray):
+        raise TypeError(f"acts is a {type(acts).__name__}: pass what extract(lm, ans, …) returned")
     for what in ("revision", "model"):
         a, b = acts.attrs.get(what), ans.attrs.get(what)
         if a and b and a != b:
@@ -132,6 +134,7 @@ def _with_published(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.D
 # %% ../nbs/30_detection.ipynb #c5c71844
 def _both(acts: xr.DataArray, ans: pd.DataFrame) -> pd.DataFrame:
     "The answers that should have activations; samples may go without, greedy answers may not."
+    _belong(acts, ans)
     if "sample" not in ans: return ans
     return ans[(ans["sample"] == 0) | ans["example"].isin(acts["example"].values)]
 

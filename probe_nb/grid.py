@@ -84,7 +84,7 @@ class Part:
     def nbytes(self) -> int:
         "Bytes on disk, without the labels."
         cells = len(self.grid.position)*len(self.grid.layer)
-        return self.n_blocks*(16 + cells*(self.cell + 16) + 4 + 4*self.block + 4)
+        return self.n_blocks*(20 + cells*(self.cell + 16) + 4 + 4*self.block + 4)
 
     def rows(self,
              k:int # a block's number

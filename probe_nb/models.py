@@ -121,6 +121,8 @@ class LM:
         try:
             with suppress(_Stop): self.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), use_cache=False)
         finally: hook.remove()
+        for m in self.model.modules():  # before transformers 5.14 the angles stay as they were
+            if hasattr(m, "original_inv_freq"): m.inv_freq = m.original_inv_freq
 
     def _repr_markdown_(self):
         n = sum(p.numel() for p in self.model.parameters())

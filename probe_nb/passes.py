@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .models import LM
-from .blocks import _Stop
+from .blocks import _Stop, cache_name
 from .limits import out_of_memory
 
 # %% ../nbs/04_passes.ipynb #0b7dc53a
@@ -115,10 +115,11 @@ def read_shared(lm:LM, # the model
     shift = lambda a, here, by: np.where(here & (start >= 0), a + by, -1)
     takes = "position_ids" in inspect.signature(lm.model.forward).parameters  # others count from the mask, or not at all
     cache = DynamicCache(config=lm.model.config)
+    past = {cache_name(lm.model): cache}
     ids, mask = _pad(list(map(list, own)), lm, left=True)
     at = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if takes else {}
     first = _hear(lm, site, layers, shift(start, inside, widest - n), shift(stop, inside, widest - n), pool, len(own), of,
-                  input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **at)
+                  input_ids=ids, attention_mask=mask, use_cache=True, **past, **at)
     cache.reorder_cache(_put(of, lm.device))
     ids, more = _pad(answers, lm)
     # what pads an answer has its last token's position, so that no batch reaches further than its longest row
@@ -126,7 +127,7 @@ def read_shared(lm:LM, # the model
     at = {"position_ids": torch.minimum(_put(n, lm.device) + torch.arange(ids.shape[1], device=lm.device), last)} if takes else {}
     mask = torch.cat([mask[_put(of, lm.device)], more], 1)
     second = _hear(lm, site, layers, shift(start, ~inside, -n), shift(stop, ~inside, -n), pool, len(answers),
-                   input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **at)
+                   input_ids=ids, attention_mask=mask, use_cache=True, **past, **at)
     return torch.where(_put(inside, second.device)[..., None, None], first.to(second.device), second)
 
 # %% ../nbs/04_passes.ipynb #8e970e98

@@ -6,18 +6,21 @@
 __all__ = ['merge_samples', 'error_types', 'overlaps']
 
 # %% ../nbs/32_samples.ipynb #6526c3a4
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from .alike import cluster
+from .alike import _check_samples, cluster
 
 # %% ../nbs/32_samples.ipynb #56d4aca5
 _SETTINGS = ("model", "revision", "template", "prompt", "stop", "shots", "max_new_tokens", "temperature", "top_p", "top_k")
 
 def _check_runs(runs: list[pd.DataFrame]) -> None:
     "Refuse runs that do not belong together."
+    for i, r in enumerate(runs):
+        if not isinstance(r, pd.DataFrame): raise TypeError(f"run {i} is a {type(r).__name__}: give each table by itself, "
+                                                            "merge_samples(a, b)")
     if not runs: raise ValueError("no runs to merge: give the tables that answer(…, n_samples=…) returned")
     first, seeds = runs[0].attrs, [r.attrs.get("seed") for r in runs]
     for i, r in enumerate(runs):
@@ -81,6 +84,7 @@ def _counts(ans: pd.DataFrame) -> pd.DataFrame: # a row a question
     refused = drawn["outcome"].eq("refused") if "outcome" in drawn else drawn["correct"].isna()
     drawn = drawn.assign(_refused=refused, _right=drawn["correct"].fillna(False).astype(bool) & ~refused)
     drawn = drawn[drawn["correct"].notna() | drawn["_refused"]]
+    if not len(drawn): raise ValueError("none of these samples could be judged, so none has a kind: look at their `outcome`")
     wrong = drawn[~drawn["_right"] & ~drawn["_refused"]].groupby(["id", "cluster"]).size().groupby("id")
     out = drawn.groupby("id", sort=False).agg(n=("sample", "size"), n_correct=("_right", "sum"), n_refused=("_refused", "sum"))
     out = out.assign(n_top_wrong=wrong.max(), n_wrong_kinds=wrong.size()).fillna(0).astype(int)
@@ -91,6 +95,14 @@ def _counts(ans: pd.DataFrame) -> pd.DataFrame: # a row a question
     return out.assign(group=groups["group"] if "group" in groups else groups.index.to_series())
 
 # %% ../nbs/32_samples.ipynb #712e9d7c
+def _kinds(counts: pd.DataFrame, rule: Callable) -> pd.DataFrame: # [question, kind]
+    "What a rule says of each question."
+    said = rule(counts)
+    if not isinstance(said, Mapping) or any(np.shape(v) != (len(counts),) for v in said.values()):
+        raise ValueError(f"the rule gave a {type(said).__name__}: it must give {{kind: true or false for each of the "
+                         f"{len(counts)} questions}}")
+    return pd.DataFrame({k: np.asarray(v, bool) for k, v in said.items()}, index=counts.index)
+
 def error_types(
     ans: pd.DataFrame, # judged answers with samples; `cluster` where it was computed, else by plain letters
     rule: str | Callable = "paper", # "paper", "code", or f(counts) → {kind: which questions}
@@ -102,9 +114,9 @@ def error_types(
     if lacks := [c for c in ("id", "sample", "correct") if c not in ans]:
         raise KeyError(f"the answers have no column {lacks[0]!r}: pass judge(answer(lm, qs, n_samples=30))")
     if not (ans["sample"] > 0).any(): raise ValueError("these answers hold no samples: ask answer(lm, qs, n_samples=30)")
+    _check_samples(ans)
     out = _counts(ans if "cluster" in ans else cluster(ans))
-    rules = rule if callable(rule) else dict(paper=_paper, code=_code)[rule]
-    found = pd.DataFrame({k: np.asarray(v, bool) for k, v in rules(out).items()}, index=out.index)
+    found = _kinds(out, rule if callable(rule) else dict(paper=_paper, code=_code)[rule])
     enough, names = out["n"] >= least, list(found)
     found = found & enough.to_numpy()[:, None]
     kinds = found.apply(lambda r: " + ".join(k for k in names if r[k]), axis=1)

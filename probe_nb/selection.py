@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .alike import cluster
+from .alike import _check_samples, cluster
 
 # %% ../nbs/33_selection.ipynb #0b7dc53a
 def _check_scores(rows: pd.DataFrame, scores: pd.DataFrame, trained_on: Iterable[str] | None) -> pd.Series: # score by example
@@ -33,7 +33,10 @@ def _check_scores(rows: pd.DataFrame, scores: pd.DataFrame, trained_on: Iterable
         of = rows[["example", "_group"]].merge(scores[["example", "fold"]], on="example").groupby("_group")["fold"].nunique()
         if (of > 1).any():
             raise ValueError(f"group {of.idxmax()!r} lies in {of.max()} folds: its probe was trained on its other answers")
-    return scores.set_index("example")["score"]
+    score = scores.set_index("example")["score"]
+    if len(rows) and not rows["example"].map(score).notna().any(): raise ValueError(
+        "none of the samples has a score: extract the activations of the samples, and score those, best_scores(acts, samples)")
+    return score
 
 # %% ../nbs/33_selection.ipynb #62840281
 def _candidates(ans: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +44,7 @@ def _candidates(ans: pd.DataFrame) -> pd.DataFrame:
     if lost := [c for c in ("id", "example", "sample", "correct") if c not in ans]:
         raise KeyError(f"the answers have no column {lost[0]!r}: pass judge(answer(lm, qs, n_samples=30))")
     if not (ans["sample"] > 0).any(): raise ValueError("these answers hold no samples: ask answer(lm, qs, n_samples=30)")
+    _check_samples(ans)
     rows = ans if "cluster" in ans else cluster(ans)
     rows = rows.assign(_group=ans["group"].astype(str) if "group" in ans else ans["id"].astype(str))
     return rows[(rows["sample"] > 0) & rows["correct"].notna()].assign(_y=lambda r: r["correct"].astype(float))
@@ -77,14 +81,18 @@ def choices(
     return found.reset_index()
 
 # %% ../nbs/33_selection.ipynb #fbe066a5
+def _t(ci: float, groups: int) -> float:
+    "How many standard errors an interval reaches."
+    if not 0 < ci < 1: raise ValueError(f"ci={ci}: a share above 0 and below 1, such as .95")
+    return float(stats.t.ppf((1 + ci) / 2, max(groups - 1, 1)))
+
 def _mean_interval(v: np.ndarray, groups: np.ndarray, ci: float) -> tuple[float, float, float]:
     "A mean of values from 0 to 1, with Wilson's interval on as many questions as they are worth."
     m, g = float(v.mean()), np.unique(groups, return_inverse=True)[1]
     G = g.max() + 1
     sums = np.bincount(g, v - m)
     var = float((sums**2).sum() / len(v)**2 * G / max(G - 1, 1))
-    n = m * (1 - m) / var if var > 0 else G
-    t = stats.t.ppf((1 + ci) / 2, max(G - 1, 1))
+    n, t = m * (1 - m) / var if var > 0 else G, _t(ci, G)
     mid, half = (m + t**2 / (2*n)) / (1 + t**2 / n), t / (1 + t**2 / n) * np.sqrt(max(m * (1 - m), 0) / n + t**2 / (4 * n**2))
     return m, float(max(mid - half, 0)), float(min(mid + half, 1))
 
@@ -92,8 +100,9 @@ def _gap_interval(d: np.ndarray, groups: np.ndarray, ci: float) -> tuple[float, 
     "The mean of paired differences, with its interval over groups."
     g = np.unique(groups, return_inverse=True)[1]
     G, m = g.max() + 1, float(d.mean())
-    half = stats.t.ppf((1 + ci) / 2, max(G - 1, 1)) * np.sqrt((np.bincount(g, d - m)**2).sum() * G / max(G - 1, 1)) / len(d)
-    return m, max(m - float(half), -1.), min(m + float(half), 1.)
+    t, sd = _t(ci, G), np.sqrt((np.bincount(g, d - m)**2).sum() * G / max(G - 1, 1)) / len(d)
+    half = float(t * sd if sd > 1e-12 else t**2 / (G + t**2))  # where all groups agree: Wilson's
+    return m, max(m - half, -1.), min(m + half, 1.)
 
 # %% ../nbs/33_selection.ipynb #b4f4c709
 def _parts(who: pd.DataFrame, types: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
@@ -120,7 +129,7 @@ def select(
             v, g = part[method].to_numpy(float), part["group"].to_numpy()
             row = dict(method=method, kind=kind, n=len(part)) | dict(zip(("accuracy", "low", "high"), _mean_interval(v, g, ci)))
             if "greedy" in part:
-                gap = _gap_interval(v - part["greedy"].to_numpy(float), g, ci)
+                gap = (0.,)*3 if method == "greedy" else _gap_interval(v - part["greedy"].to_numpy(float), g, ci)
                 row |= dict(zip(("difference", "difference_low", "difference_high"), gap))
             out.append(row | dict(few=len(part) < least))
     return pd.DataFrame(out)
@@ -140,6 +149,8 @@ def _all_scores(rows: pd.DataFrame, scores: pd.DataFrame, also: pd.DataFrame | N
     if "token_logprobs" in rows:
         out["logprob"] = rows["token_logprobs"].map(lambda v: float(np.sum(v))).to_numpy()
         out["logprob_mean"] = rows["token_logprobs"].map(lambda v: float(np.mean(v)) if len(v) else np.nan).to_numpy()
+    if also is not None and (lost := [c for c in ("example", "method", "score") if c not in also]):
+        raise KeyError(f"also= has no column {lost[0]!r}: it is example, method, score, such as p_true(lm, ans)")
     more = {} if also is None else {str(m): t.set_index("example")["score"] for m, t in also.groupby("method")}
     return out | {m: rows["example"].map(s).to_numpy(float) for m, s in more.items()}
 

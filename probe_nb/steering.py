@@ -6,6 +6,7 @@
 __all__ = ['editing', 'steer']
 
 # %% ../nbs/34_steering.ipynb #6526c3a4
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +16,20 @@ import pandas as pd
 import torch
 
 from .answers import answer
+from .blocks import cache_name
 from .frozen import Probe
 from .judges import judge
 from .models import LM, Progress, track
 from .selection import _gap_interval, _mean_interval
 
 # %% ../nbs/34_steering.ipynb #0b7dc53a
-def _shape(args: tuple, kwargs: dict) -> tuple[int, int, bool]:
+def _shape(lm: LM, args: tuple, kwargs: dict) -> tuple[int, int, bool]:
     "Rows and tokens that the model is given, and whether these are the prompt's."
     ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0] if args else kwargs["inputs_embeds"]
-    cache = kwargs.get("past_key_values")
-    return *ids.shape[:2], cache.get_seq_length() == 0 if hasattr(cache, "get_seq_length") else ids.shape[1] > 1
+    name = cache_name(lm.model)
+    cache, takes = kwargs.get(name), name in inspect.signature(lm.model.forward).parameters
+    begins = cache.get_seq_length() == 0 if hasattr(cache, "get_seq_length") else ids.shape[1] > 1 or takes and cache is None
+    return *ids.shape[:2], begins
 
 # %% ../nbs/34_steering.ipynb #62840281
 @contextmanager
@@ -47,7 +51,7 @@ def editing(
     def after(_, args, out): return (changed(out[0]), *out[1:]) if isinstance(out, tuple) else changed(out)
     hooks = []
     try:
-        hooks.append(lm.model.register_forward_pre_hook(lambda _, a, k: now.update(shape=_shape(a, k)), with_kwargs=True))
+        hooks.append(lm.model.register_forward_pre_hook(lambda _, a, k: now.update(shape=_shape(lm, a, k)), with_kwargs=True))
         if side == "in": hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
         else: hooks.append(module.register_forward_hook(after))
         yield
@@ -116,8 +120,10 @@ def _measure(lm: LM, probe: Probe, qs: pd.DataFrame, at: str, rule, how: dict) -
     unit = _unit(probe, lm)
     along = _Along(unit, at)
     was = _again(lm, probe, qs, along, rule, how)
-    seen = torch.cat(along.seen)
-    if not seen.std() > 0: raise ValueError(f"the answers do not differ along the direction at {at!r}: steer elsewhere, at= …")
+    seen = torch.cat(along.seen or [torch.zeros(0)])
+    if not len(seen): raise ValueError(f"nothing is read at {at!r}: answers of one token end before, take at=\"last_q\"")
+    if len(seen) < 2 or not seen.std() > 0:
+        raise ValueError(f"the answers do not differ along the direction at {at!r}: steer elsewhere, at= …")
     return was, unit, float(seen.mean()), float(seen.std())
 
 def _doubts(table: pd.DataFrame, base: float) -> list[str]:
@@ -150,8 +156,10 @@ def steer(
 ) -> pd.DataFrame: # direction, mode, strength, flipped, low, high, to_correct, to_wrong, changed, accuracy, lost, excess …
     "Answer again with the model moved along the probe's direction, and along random ones of the same length."
     modes, strengths = [mode] if isinstance(mode, str) else list(mode), np.ravel(strength).astype(float).tolist()
+    if not isinstance(probe, Probe): raise TypeError(f"{type(probe).__name__} does not say where it reads: pass "
+                                                     "freeze(probe, site=…, layer=…, position=…)")
     at = ("last_q" if probe.position == "last_q" else "answer") if at == "auto" else at
-    _check_how(modes, at, random)
+    _check_how(modes, strengths, at, random, how)
     was, unit, mean, sd = _measure(lm, probe, qs, at, rule, how)
     rng = np.random.default_rng(seed)
     ways = [("probe", unit)] + [("random", v / np.linalg.norm(v)) for v in rng.normal(size=(random, len(unit)))]
@@ -171,8 +179,12 @@ def steer(
     return table
 
 # %% ../nbs/34_steering.ipynb #a2018980
-def _check_how(modes: list[str], at: str, random: int) -> None:
-    "Refuse what cannot be done."
+def _check_how(modes: list[str], strengths: list[float], at: str, random: int, how: dict) -> None:
+    "Refuse what cannot be done, and answers that are read and not given anew."
+    if lost := [k for k in ("given", "path") if how.get(k) is not None]:
+        raise ValueError(f"{lost[0]}= holds answers of the model as it is: steering asks anew each time, leave it out")
+    if not modes or not strengths or not np.isfinite(strengths).all():
+        raise ValueError(f"mode={modes}, strength={strengths}: at least one of each, and finite numbers")
     if lost := [m for m in modes if m not in ("add", "subtract", "remove")]:
         raise ValueError(f"mode={lost[0]!r}: it is \"add\", \"subtract\" or \"remove\"")
     if at not in _PLACES: raise ValueError(f"at={at!r}: it is {', '.join(map(repr, _PLACES))} or \"auto\"")

@@ -51,7 +51,7 @@ def writing(what:str|Path # what is written
                       "mend that and run the same again, what is written is kept") from e
 
 # %% ../nbs/04_store.ipynb #62840281
-_SEAL = 16 # bytes before a block's first cell
+_SEAL = 16 + 4 # bytes before a block's first cell: whose block it is, and the checksum of its mark
 
 def write_block(part:Part, # with its folder
                 k:int, # the block's number
@@ -63,16 +63,17 @@ def write_block(part:Part, # with its folder
     index = np.stack([_SEAL + np.arange(len(cells))*part.cell, np.full(len(cells), part.cell)], 1).astype("<u8").tobytes()
     with writing(f"block {k} of {part.folder}"):
         shard, mark = part.files(k)
+        marks = np.full(part.block, -1, "<i4")
+        marks[:len(not_finite)] = not_finite
+        marks = marks.tobytes() + _crc(marks.tobytes())
         with _whole(shard) as io:
-            io.write(part.seal(k))
+            io.write(part.seal(k) + marks[-4:])
             for c in cells:
                 data = c.tobytes()
                 io.write(data)
                 io.write(_crc(data))
             io.write(index + _crc(index))
-        marks = np.full(part.block, -1, "<i4")
-        marks[:len(not_finite)] = not_finite
-        with _whole(mark) as io: io.write(marks.tobytes() + _crc(marks.tobytes()))
+        with _whole(mark) as io: io.write(marks)
 
 # %% ../nbs/04_store.ipynb #56d4aca5
 def _checked(file:Path, start:int, size:int, seal=b"") -> bytes:
@@ -100,17 +101,25 @@ def _cell(part:Part, k:int, p:int, l:int) -> np.ndarray:
     data = _checked(part.files(k)[0], _SEAL + (p*len(part.grid.layer) + l)*part.cell, part.cell, part.seal(k))
     return decode(np.frombuffer(data, part.raw).reshape(part.block, part.width))
 
+def _mark(part:Part, k:int) -> np.ndarray:
+    "The mark of a block [row], as its shard knows it."
+    shard, mark = part.files(k)
+    data = _checked(mark, 0, 4*part.block + 4)
+    with shard.open("rb", buffering=0) as io: own = io.read(_SEAL)[-4:] == _crc(data)
+    if not own: raise ValueError(f"{mark} and {shard} are not of one block: delete both and run the same extract again, "
+                                 "it reads that block anew")
+    return np.frombuffer(data, "<i4")[:len(part.rows(k))]
+
 def not_finite(part:Part, # with its folder
               ) -> np.ndarray: # [row], -1 where the row's block is not there
     "How many values of each row are NaN or infinite; which blocks are there."
     out = np.full(len(part.grid.example), -1)
     for k in range(part.n_blocks):
-        if all(f.exists() for f in part.files(k)):
-            out[part.rows(k)] = np.frombuffer(_checked(part.files(k)[1], 0, 4*part.block + 4), "<i4")[:len(part.rows(k))]
+        if all(f.exists() for f in part.files(k)): out[part.rows(k)] = _mark(part, k)
     return out
 
 # %% ../nbs/04_store.ipynb #725b97b8
-_FORMAT, _LABELS = 2, ("example", "place", "key", "start", "stop")
+_FORMAT, _LABELS = 3, ("example", "place", "key", "start", "stop")
 _SHOWN = ("position", "layer") # in the plan, and once more for other readers
 _DIMS = ("example", "position", "layer", "feature")
 

@@ -24,6 +24,9 @@ def _wanted(ans: pd.DataFrame, what, samples: pd.DataFrame | None) -> tuple[pd.S
     if isinstance(what, pd.Series | Mapping):
         by = pd.Series(what)
         for q in by.index[by.index.duplicated()]: raise ValueError(f"{q!r} stands twice in the target: one value a question")
+        if not ans["id"].isin(by.index).any(): raise ValueError(
+            f"the target, for {by.index[:1].tolist()} …, names none of these questions, {ans['id'].iloc[:1].tolist()} …: "
+            "give values by question id")
         return ans["id"].map(by), str(getattr(what, "name", None) or "own")
     if what == "refused":
         if "outcome" not in ans: raise KeyError("the answers have no column 'outcome': judge them first")

@@ -7,6 +7,7 @@ __all__ = ['transfer_matrix', 'direction_cosines']
 
 # %% ../nbs/31_transfer.ipynb #6526c3a4
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ import xarray as xr
 from sklearn.base import BaseEstimator, clone
 
 from .baselines import token_scores
-from .detection import _choice, _probed, paired_auc
+from .detection import _both, _choice, _probed, paired_auc
 from .intervals import auc_interval
 from .maps import _compete
 from .models import Progress, track
@@ -42,9 +43,15 @@ def _aucs(found: dict, layers: Sequence[int]) -> pd.Series: # by (layer, positio
         if ok: out |= {(l, p): float(a) for l, a in zip(layers, auc(f.scores[:, 0], f.y[0], f.fold))}
     return pd.Series(out)
 
+@contextmanager
+def _of(name: str):
+    "Say whose fault it is."
+    try: yield
+    except (KeyError, TypeError, ValueError) as e: raise type(e)(f"data set {name!r}: {e.args[0] if e.args else e}") from None
+
 def _learn(name: str, acts, ans, layers, positions, folds, seed, C) -> _Learnt:
     "Map one data set, and choose its cell."
-    ans = ans[ans["example"].isin(acts["example"].values)] if "sample" in ans else ans
+    ans = _both(acts, ans)
     found = _probed(acts, ans, layers, positions, folds, seed, C, None, False)
     layers = acts["layer"].values.tolist() if layers is None else list(layers)
     rows = pd.concat([f.rows for f in found.values()]).drop_duplicates("example")
@@ -55,6 +62,8 @@ def _learn(name: str, acts, ans, layers, positions, folds, seed, C) -> _Learnt:
 def _groups(ans: pd.DataFrame) -> pd.Series: # [answer]
     "Each answer's group, its question's id where it has none."
     return ans[[c for c in ("group", "id", "example") if c in ans]].bfill(axis=1).iloc[:, 0].astype(str)
+
+def _has(acts: xr.DataArray, layer: int, position: str) -> bool: return layer in acts["layer"] and position in acts["position"]
 
 def _cell_rows(acts: xr.DataArray, ans: pd.DataFrame, cell: tuple) -> tuple[pd.DataFrame, np.ndarray]:
     "The judged rows that have a position, and their activations at that layer [row, feature]."
@@ -91,7 +100,7 @@ def _apply(a: _Learnt, b: _Learnt) -> pd.DataFrame:
     known = _groups(b.ans).map(a.fold_of).fillna(-1)
     for fold in sorted(known.unique()):
         cell, probe = _probe(a, int(fold))
-        if cell[0] not in b.acts["layer"].values or cell[1] not in b.acts["position"].values:
+        if not _has(b.acts, *cell):
             raise ValueError(f"layer {cell[0]}, position {cell[1]!r} of {a.name!r} is not among the activations of {b.name!r}")
         rows, X = _cell_rows(b.acts, b.ans[(known == fold).to_numpy()], cell)
         if len(rows): parts.append(rows.assign(score=probe.decision_function(X), fold=int(fold)))
@@ -150,7 +159,7 @@ def _one(a: _Learnt, b: _Learnt, outside, through, seed: int, ci: float) -> dict
     row, width = dict(train=a.name, test=b.name, layer=a.cell[0], position=a.cell[1]), lambda s: s.acts.sizes["feature"]
     row |= dict(through="", reason="")
     if a is b: return row | _told(a.own, outside, ci)
-    carry = through == "map" and _model(a) != _model(b)
+    carry = through == "map" and (_model(a) != _model(b) or width(a) != width(b))
     try:
         if not carry and width(a) != width(b): raise ValueError(
             f"{a.name!r} has {width(a)} features and {b.name!r} {width(b)}: through=\"map\" learns to carry them (experimental)")
@@ -176,9 +185,12 @@ def transfer_matrix(
 ) -> pd.DataFrame: # train, test, layer, position, auc, auc_low, auc_high, auc_paper, minus_baseline …, n, n_wrong, reason
     "Train on each data set, test on each (Sec. 4): signed, the cell chosen on the training side, the diagonal held out."
     if through not in (None, "map"): raise ValueError(f"through={through!r}: it is None or \"map\"")
+    if not isinstance(sets, Mapping): raise TypeError(f"sets is a {type(sets).__name__}: it is {{name: (acts, ans)}}")
     if len(sets) < 2: raise ValueError(f"{len(sets)} data set(s): a transfer needs two at least")
     how = layers, positions, folds, seed, C
-    learnt = [_learn(n, *pair, *how) for n, pair in track(list(sets.items()), desc="learning", progress=progress)]
+    learnt = []
+    for n, pair in track(list(sets.items()), desc="learning", progress=progress):
+        with _of(n): learnt.append(_learn(n, *pair, *how))
     outside = {s.name: _bests(s.ans) for s in learnt}
     out = [_one(a, b, outside[b.name], through, seed, ci) for a in learnt for b in learnt]
     if leave_out: out += [_others_on(b, [a for a in learnt if a is not b], outside[b.name], seed, ci) for b in learnt]
@@ -194,7 +206,8 @@ def _others_on(b: _Learnt, rest: list[_Learnt], outside, seed: int, ci: float) -
     try:
         if not rest: raise ValueError(f"no other data set has {b.acts.sizes['feature']} features")
         mean = pd.concat([_aucs(a.found, a.layers) for a in rest], axis=1).dropna().mean(axis=1)
-        if not len(mean): raise ValueError("the other data sets have no cell in common")
+        mean = mean[[_has(b.acts, *cell) for cell in mean.index]]
+        if not len(mean): raise ValueError(f"the other data sets have no cell in common, or none that {b.name!r} has")
         cell = mean.idxmax()
         return row | dict(layer=cell[0], position=cell[1]) | _told(_pooled(b, rest, cell, seed), outside, ci)
     except ValueError as e: return row | dict(auc=np.nan, reason=str(e))
@@ -221,16 +234,23 @@ def direction_cosines(
     seed: int = 0, # of the two halves
 ) -> pd.DataFrame: # [set, set], −1 … 1; the diagonal: two halves of a set; attrs["chance"]: the spread of random ones
     "Cosines between the directions of data sets, on features divided by their common standard deviation."
+    for n, (acts, _) in sets.items():
+        if not _has(acts, layer, position): raise KeyError(f"no layer {layer}, position {position!r} in the activations of {n!r}")
+    if len({acts.sizes["feature"] for acts, _ in sets.values()}) != 1: raise ValueError(
+        f"data sets of {', '.join(str(acts.sizes['feature']) for acts, _ in sets.values())} features have no angle between them")
     read = {n: _cell_rows(acts, ans, (layer, position)) for n, (acts, ans) in sets.items()}
     sd = np.sqrt(np.mean([X.var(0) for _, X in read.values()], axis=0))
     sd, probe = np.where(sd > 1e-6 * sd.max(), sd, np.inf), LogisticProbe(C=.01) if probe is None else probe
     def way(X, y):
         w = clone(probe).fit(X / sd, y).coef_.ravel()
         return w / np.linalg.norm(w)
-    whole = np.stack([way(X, r["y"].to_numpy()) for r, X in read.values()])
-    out = pd.DataFrame(whole @ whole.T, index=list(sets), columns=list(sets))
+    whole, twice = [], []
     for name, (r, X) in read.items():
-        half = group_folds(r["y"].to_numpy(), r["group"].to_numpy(), 2, seed) == 0
-        out.loc[name, name] = way(X[half], r["y"].to_numpy()[half]) @ way(X[~half], r["y"].to_numpy()[~half])
+        y = r["y"].to_numpy()
+        with _of(name):
+            half = group_folds(y, r["group"].to_numpy(), 2, seed) == 0
+            whole.append(way(X, y)), twice.append(way(X[half], y[half]) @ way(X[~half], y[~half]))
+    out = pd.DataFrame(np.stack(whole) @ np.stack(whole).T, index=list(sets), columns=list(sets))
+    for name, cosine in zip(sets, twice): out.loc[name, name] = cosine
     out.attrs = dict(layer=layer, position=position, chance=float(len(sd)**-.5), diagonal="two halves of the set")
     return out

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .answers import _left_pad, _positions_of, batches, check_model, encode_prompts
+from .answers import _left_pad, _limit, _positions_of, batches, check_model, encode_prompts
 from .limits import halved
 from .models import LM, Progress, track
 
@@ -61,10 +61,12 @@ def p_true(
     progress: Progress = None, # see `models.track`
 ) -> pd.DataFrame: # example, method (p_true, p_true_exact), score (the mean of the two), true_first, false_first
     "How probable the model finds it that an answer is true, asked in both orders of the options."
+    if lost := [c for c in ("example", "question", "answer") if c not in ans]:
+        raise KeyError(f"the answers have no column {lost[0]!r}: they come from answer(lm, qs)")
     texts = dict(p_true=ans["answer"]) | (dict(p_true_exact=ans["exact_answer"]) if exact and "exact_answer" in ans else {})
     rows = pd.concat([ans[["example", "question"]].assign(method=m, text=t) for m, t in texts.items()], ignore_index=True)
-    rows = rows[rows["text"].map(lambda t: isinstance(t, str) and bool(t.strip()))].reset_index(drop=True)
-    prompts = _asked(lm, rows, rows["text"], prompt)
+    rows = rows[rows["text"].map(lambda t: isinstance(t, str) and bool(t.strip())).astype(bool)].reset_index(drop=True)
+    prompts = _asked(lm, rows, rows["text"], prompt) if len(rows) else []
     _fits(lm, rows, prompts)
     told = _first_option(lm, prompts, token_budget, progress).reshape(-1, 2)
     both = np.stack([told[:, 0], 1 - told[:, 1]], 1)
@@ -73,7 +75,7 @@ def p_true(
 # %% ../nbs/30_truth.ipynb #18e7bf67
 def _fits(lm: LM, rows: pd.DataFrame, prompts: list[list[int]]) -> None:
     "Refuse what the model cannot take in, before anything is computed."
-    most = getattr(lm.model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+    most = _limit(lm)
     over = [i for i, p in enumerate(prompts) if len(p) > most]
     if over: raise ValueError(f"asking about example {rows['example'].iloc[over[0]//2]} takes {len(prompts[over[0]])} tokens and "
                               f"{lm.name} takes {most} ({len(over)} such): leave those answers out")

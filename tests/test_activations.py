@@ -19,6 +19,8 @@ from probe_nb.models import load_lm
 from probe_nb.passes import can_share, gather, listening, read_shared, read_sites
 from probe_nb.positions import PAPER, pooled, positions
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # nothing is asked for under a name that is going
+
 TOK = tiny_tokenizer()
 
 

@@ -1,4 +1,5 @@
 "Batched = single, padded = bare, generated = read, shared = alone, resumed = whole, a seed = a sample; the ids that were fed."
+import logging
 import re
 from types import SimpleNamespace
 
@@ -13,12 +14,16 @@ from transformers import PreTrainedTokenizerFast
 from worlds import ROPES, livened, tiny_model, tiny_tokenizer
 
 from probe_nb import answers
+from probe_nb.activations import extract
 from probe_nb.answers import _end_ids, _generate, _shares, answer, batches, encode_prompts, token_logprobs
 from probe_nb.draws import draw, warp
 from probe_nb.limits import Rope, halved
 from probe_nb.models import load_lm
+from probe_nb.positions import positions
 from probe_nb.questions import check_questions
 from probe_nb.truth import reread
+
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # nothing is asked for under a name that is going
 
 ASKED = ["Who?", "Where was Alda Brenn born, and why there of all places?", "Is it {question}?", "Paris", "What is 7 + 5?"]
 QS = check_questions(pd.DataFrame(dict(id=list("abcde"), question=ASKED, gold="x")))
@@ -363,6 +368,17 @@ def test_samples_that_share_a_prompt_are_those_that_do_not(kind):
         np.testing.assert_allclose(p, q, atol=1e-4)
 
 
+def test_nothing_goes_in_or_out_under_a_name_that_is_going(lm, monkeypatch):
+    def told(_, text, *a): raise AssertionError(text)
+    monkeypatch.setattr(logging.Logger, "warning_once", told)  # how the library says it of what a model gives
+    lm = load_lm(lm.model, lm.tokenizer)  # nothing is tried yet
+    ans = answer(lm, QS, n_samples=2, max_new_tokens=3, progress=False)
+    assert lm.tried["generating"]
+    ans = ans.assign(span_start=pd.array([pd.NA]*len(ans), "Int64"), span_stop=pd.NA)
+    extract(lm, ans, positions(ans), progress=False)
+    assert [v for k, v in lm.tried.items() if "can_share" in k] == [True]
+
+
 def tokens_read(lm, f):
     "How many tokens go through the model while `f()` runs."
     read = []
@@ -388,7 +404,7 @@ def test_a_cache_that_goes_on_wrongly_is_noticed(monkeypatch):
     true, prompt = answers._read_once, encode_prompts(lm, QS)[1]
     def forgetful(*a):
         cache = true(*a)
-        for layer in cache["past_key_values"].layers: layer.values = torch.zeros_like(layer.values)
+        for layer in next(iter(cache.values())).layers: layer.values = torch.zeros_like(layer.values)
         return cache
     monkeypatch.setattr(answers, "_read_once", forgetful)
     assert not _shares(lm, prompt, [])

@@ -94,6 +94,22 @@ def test_samples_score_questions_and_answers():
     assert told["agree"].tolist() == [1, .5]
 
 
+def test_samples_of_another_run_are_found_by_what_was_said():
+    "A table of its own numbers its examples otherwise: example 1 is the second question there, the first sample here."
+    qs = load_questions("demo", n=40, seed=2)
+    lm = load_lm("demo")
+    alone, both = (find_spans(lm, judge(answer(lm, qs, n_samples=k, progress=False)), progress=False) for k in (0, 6))
+    greedy = both[both["sample"] == 0]
+    a, b = (baselines(t, both, learnt=False).query("method == 'agree'")["score"].tolist() for t in (alone, greedy))
+    assert a == b and len(a) == 40 and len(set(a)) > 2
+
+
+def test_what_is_no_table_of_activations_and_no_answer_is_said(lm, ans, acts):
+    with pytest.raises(TypeError, match="acts is a ndarray: pass what extract"): error_detection(acts.values, ans)
+    with pytest.raises(KeyError, match="no column 'question'"): p_true(lm, ans.drop(columns="question"))
+    assert not len(p_true(lm, ans.iloc[:0], progress=False))
+
+
 # learnt baselines
 
 def test_learnt_baselines_find_what_is_there_and_nothing_else():

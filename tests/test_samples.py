@@ -151,6 +151,18 @@ def test_own_rule_and_bad_input():
     with pytest.raises(KeyError, match="'correct'"): error_types(asked(right=10).drop(columns="correct"))
 
 
+def test_what_has_no_kind_is_refused():
+    t = asked(right=20, wrong=(10,))
+    with pytest.raises(ValueError, match="the rule gave a Series: it must give"): error_types(t, lambda c: c["n"] > 3)
+    with pytest.raises(ValueError, match="for each of the 1 questions"): error_types(t, lambda c: dict(x=[True, False]))
+    with pytest.raises(ValueError, match="stands twice in the answers: put runs together by merge_samples"):
+        error_types(pd.concat([t, t]))
+    gone = t.assign(outcome="unjudged", correct=pd.array([pd.NA]*len(t), "boolean"))
+    with pytest.raises(ValueError, match="none of these samples could be judged"): error_types(gone)
+    with pytest.raises(TypeError, match="run 0 is a list: give each table by itself"): merge_samples([t, t])
+    with pytest.raises(ValueError, match="names none of these questions"): target(t, dict(z=True))
+
+
 def test_defect_5_two_choices_are_judged_sampled_and_typed():
     "The published code called Winobias with two arguments where three are needed, and could not run on it."
     said = ["the nurse"]*20 + ["the patient"]*10

@@ -49,9 +49,31 @@ def test_ties_are_shared_and_missing_scores_are_chance():
     t, s = one(("a", True, [-1.], 1.), ("b", False, [-1.], 1.), ("c", False, [-2.], 0.))
     got = choices(t, s).iloc[0]
     assert got["probe"] == got["logprob"] == .5 and got["majority"] == pytest.approx(1/3)
-    assert choices(t, s.iloc[:0]).iloc[0]["probe"] == got["random"] == pytest.approx(1/3)
+    two = pd.concat([t, t.assign(id="p", group="h", example=t["example"] + 10)], ignore_index=True)
+    assert choices(two, s).set_index("id").loc["p", "probe"] == got["random"] == pytest.approx(1/3)
     some = choices(t, s.iloc[1:]).iloc[0]  # an answer without a score is not chosen
     assert some["probe"] == 0
+
+
+def test_what_cannot_be_chosen_from_is_refused():
+    t, s = made(40)
+    for f in (choices, select, knowledge):
+        with pytest.raises(ValueError, match="none of the samples has a score"):  # such as those of greedy answers only
+            f(t, t.loc[t["sample"] == 0, ["example"]].assign(score=1., fold=0))
+        with pytest.raises(ValueError, match="sample 0 of question 'q0' stands twice"): f(pd.concat([t, t.iloc[:1]]), s)
+    for f in (select, knowledge):
+        with pytest.raises(ValueError, match="ci=95"): f(t, s, ci=95)
+    with pytest.raises(KeyError, match="also= has no column 'method'"): knowledge(t, s, s)
+
+
+def test_no_interval_is_a_point():
+    alone, many = (select(t, s).set_index("method") for t, s in (made(1), made(40)))
+    assert alone["difference_high"].sub(alone["difference_low"]).drop("greedy").gt(.9).all()
+    t, s = one(("a", True, [-1.], 1.), ("a", True, [-1.], 0.), greedy=("a", True))
+    ten = pd.concat([t.assign(id=f"q{i}", group=f"g{i}", example=t["example"] + 10*i) for i in range(10)], ignore_index=True)
+    same = select(ten).set_index("method").loc["random"]  # always as good as greedy: that is known of ten questions only
+    assert same["difference"] == 0 and same["difference_low"] == -same["difference_high"] < -.2
+    assert (many.loc["greedy", ["difference_low", "difference_high"]] == 0).all()  # this is certain
 
 
 def test_refusals_are_no_candidates():

@@ -11,8 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from probe_nb.answers import answer
 from probe_nb.frozen import Probe
 from probe_nb.models import load_lm
+from probe_nb.probes import LogisticProbe
 from probe_nb.steering import editing, steer
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # nothing is asked for under a name that is going
 WIDTH, WORDS = 96, ["<pad>", "<s>", "</s>", "yes", "no", "?", *(f"w{i}" for i in range(40))]
 
 
@@ -147,6 +149,16 @@ def test_every_site_can_be_edited(site):
     with editing(lm, site, 4, lambda v, prompt: torch.full_like(v, 9.)): other = answer(lm, qs, max_new_tokens=5, progress=False)
     values = lambda t: np.round(np.concatenate(t["token_logprobs"].tolist()), 3).tolist()
     assert values(other) != values(plain)
+
+
+def test_steering_asks_anew(world):
+    "Answers that lie in a folder, or were written elsewhere, are those of the model as it is: nothing would ever flip."
+    lm, qs, u = world
+    for more, what in ((dict(path="kept"), "path= holds answers"), (dict(given=["yes"]*len(qs)), "given= holds answers"),
+                       (dict(strength=np.nan), "finite"), (dict(mode=[]), "at least one"), (dict(ci=95), "ci=95"),
+                       (dict(at="answer", max_new_tokens=1), "nothing is read at 'answer'")):
+        with pytest.raises(ValueError, match=what): steer(lm, frozen(u, lm), qs, **HOW | more)
+    with pytest.raises(TypeError, match="LogisticProbe does not say where it reads"): steer(lm, LogisticProbe(), qs)
 
 
 def test_what_cannot_be_steered_is_refused(world):

@@ -414,6 +414,19 @@ def test_a_block_of_another_place_or_store_is_not_read(made, tmp_path):
     assert one.read_bytes() == data[0]
 
 
+def test_a_mark_of_another_block_is_not_read(made, tmp_path):
+    extract(*made, path=tmp_path/"a", block=4, progress=False)
+    part = S.open_parts(tmp_path/"a")[0]
+    S.write_block(part, 0, np.zeros((*part.grid.shape[1:], part.block, part.width), part.raw), np.arange(4))
+    (one, two) = (part.files(k)[1] for k in (0, 1))
+    data = one.read_bytes(), two.read_bytes()
+    one.write_bytes(data[1]), two.write_bytes(data[0])  # exchanged: each is whole
+    with pytest.raises(ValueError, match="not_finite/c/0 and .*c/0/0/0/0 are not of one block: delete both and run"):
+        open_acts(tmp_path/"a")
+    one.write_bytes(data[0]), two.write_bytes(data[1])
+    assert open_acts(tmp_path/"a").attrs["not_finite"] == 6
+
+
 def test_an_addition_of_another_store_is_refused(made, tmp_path):
     lm, ans, pos = made
     other = A.replace(lm, revision="other")

@@ -145,6 +145,35 @@ def test_missing_positions_and_layers_have_reasons(sets):
     with pytest.raises(ValueError, match="through="): transfer_matrix(sets, through="wall")
 
 
+def test_all_but_one_reads_where_the_one_left_out_can_be_read(sets):
+    acts, ans = sets["same"]
+    part = dict(a=sets["a"], other=sets["other"], part=(acts.sel(position=["-1"]), ans))
+    told = transfer_matrix(part, leave_out=True, progress=False).set_index(["train", "test"]).loc[("all others", "part")]
+    assert told["position"] == "-1" and np.isfinite(told["auc"])
+    part["part"] = acts.sel(position=["-1"]).assign_coords(position=["-3"]), ans
+    told = transfer_matrix(part, leave_out=True, progress=False).set_index(["train", "test"]).loc[("all others", "part")]
+    assert np.isnan(told["auc"]) and "or none that 'part' has" in told["reason"]
+
+
+def test_what_is_wrong_with_a_set_is_said_with_its_name(sets):
+    acts, ans = sets["other"]
+    few, sure = (acts.isel(example=slice(0, 12)), ans.iloc[:12]), (acts, ans.assign(correct=True))
+    for bad in (few, sure):
+        with pytest.raises(ValueError, match="data set 'bad': .*at least 10 of each"): transfer_matrix(dict(a=sets["a"], bad=bad))
+    with pytest.raises(ValueError, match="data set 'bad': .*belong to different studies"):
+        transfer_matrix(dict(a=sets["a"], bad=(few[0], ans)))
+    with pytest.raises(TypeError, match="sets is a list"): transfer_matrix(list(sets.values()))
+    cell, narrow = (1, "exact_answer_last"), made(3, features=20)
+    with pytest.raises(ValueError, match="data set 'bad': y holds one class|data set 'bad': .*each"):
+        direction_cosines(dict(a=sets["a"], bad=sure), *cell)
+    with pytest.raises(ValueError, match="of 40, 20 features have no angle"):
+        direction_cosines(dict(a=sets["a"], b=narrow), *cell)
+    with pytest.raises(KeyError, match="no layer 1, position 'nope' in the activations of 'a'"):
+        direction_cosines(sets, 1, "nope")
+    told = transfer_matrix(dict(a=sets["a"], b=narrow), through="map", progress=False).set_index(["train", "test"])
+    assert "answered questions: 50 are needed to learn a map" in told.loc[("a", "b"), "reason"]
+
+
 def test_cosines(sets):
     c = direction_cosines(sets, 1, "exact_answer_last")
     assert np.allclose(c, c.T) and c.loc["a", "same"] > .5 and c.loc["same", "turned"] == pytest.approx(-1, abs=1e-3)
