@@ -142,12 +142,25 @@ def _room(text: pd.Series, wide: float, high: float) -> float:
     size = min(11, .8 * high, wide / (.6 * text.str.len().max() + .2))
     return size if size >= 7.5 else 0.
 
-def _numbers(base: alt.Chart, df: pd.DataFrame, ramp: Ramp, wide: float, high: float) -> list[alt.Chart]:
-    "The values as words in the cells"
-    size, text = _room(df.text, wide, high), base.transform_filter("isValid(datum.value)").encode(text="text:N")
+def _word(df: pd.DataFrame, metric: str) -> str:
+    "The same for Vega, so that the words need not stand in the data"
+    if df.value.dtype.kind in "iu": return "format(datum.value, 'd')"
+    if metric not in _FIXED | {"diff"}: return "format(datum.value, '.3~g')"
+    return f"replace(format(datum.value, '{'+' if metric == 'diff' else ''}.2f'), '0.', '.')"
+
+def _on_dark(value: pd.Series, ramp: Ramp) -> str:
+    "An expression: whether a cell is so dark that its number must be white"
+    v = np.unique(value.dropna().to_numpy(float))
+    runs = np.split(v, np.flatnonzero(np.diff(ramp.dark(v))) + 1) if v.size else []
+    return " || ".join(f"datum.value >= {r[0]} && datum.value <= {r[-1]}" for r in runs if ramp.dark(r[0])) or "false"
+
+def _numbers(base: alt.Chart, df: pd.DataFrame, metric: str, ramp: Ramp, wide: float, high: float) -> list[alt.Chart]:
+    "The values as words in the cells, where there is room"
+    if not (size := _room(_written(df.value, metric), wide, high)): return []
+    text = base.transform_filter("isValid(datum.value)").transform_calculate(text=_word(df, metric)).encode(text="text:N")
     mark = dict(fontSize=round(size, 1), baseline="middle", aria=False)
-    ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#000000"))
-    if ramp.colours: return [text.mark_text(**mark).encode(color=ink)]
+    ink = lambda: alt.condition(_on_dark(df.value, ramp), alt.value("#ffffff"), alt.value("#000000"))
+    if ramp.colours: return [text.mark_text(**mark).encode(color=ink())]
     return [text.mark_text(stroke="#ffffff", strokeWidth=3, strokeJoin="round", **mark), text.mark_text(color="#000000", **mark)]
 
 # %% ../nbs/20_charts.ipynb #712e9d7c
@@ -162,7 +175,7 @@ def _sentence(m: xr.Dataset, df: pd.DataFrame, metric: str, title: str) -> str:
     return _legible(f"{said}; highest {at(df.value.idxmax())}; lowest {at(df.value.idxmin())}{rest}.")
 
 def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, axes: dict, bar, *,
-           marks: bool=False) -> list:
+           values: bool=False, marks: bool=False) -> list:
     "The layers of the picture; the cells are the first"
     (w, h), base = size, alt.Chart().encode(**axes)
     wide, high = w / m.sizes["position"], h / m.sizes["layer"]
@@ -171,7 +184,7 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
     there = base.transform_filter("isValid(datum.value)").mark_rect()
     layers = [there.encode(color=colour, tooltip=_under_pointer(df, m, metric))]
     if "why" in df: layers += _struck(base, wide, high)
-    numbers = _numbers(base, df, ramp, wide, high) if "text" in df else []
+    numbers = _numbers(base, df, metric, ramp, wide, high) if values else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
     if marks and "clear" in df: layers.append(_dots(base, bool(numbers)))
@@ -184,17 +197,23 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
 # %% ../nbs/20_charts.ipynb #75ea117a
 def _bare() -> alt.ViewBackground: return alt.ViewBackground(stroke=None)
 
+_SIDES = "datum.side > 0 ? 'right' : datum.side < 0 ? 'wrong' : 'neither'"
+
+def _short(df: pd.DataFrame) -> dict:
+    "The table as the picture carries it: no mark where there is none, and to whom the score points as a sign"
+    short = {k: df[k].astype("Int64").where(df[k] > 0) for k in ("clear", "rim") if k in df}
+    if "points" not in df: return dict(data=df.assign(**short))
+    short["side"] = df.points.map(dict(right=1, wrong=-1)).astype("Int64")
+    points = alt.CalculateTransform(calculate=_SIDES, **{"as": "points"})
+    return dict(data=df.drop(columns="points").assign(**short), transform=[points])
+
 def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, *, bar, axes: dict|None=None,
              values: bool=False, marks: bool=False, title: str|None=None, told: str|None=None) -> Picture:
     "One map with these colours, on these axes, with this colour bar or none"
-    text = _written(df.value, metric) if values else None
-    if values and _room(text, size[0] / m.sizes["position"], size[1] / m.sizes["layer"]):
-        dark = dict(dark=ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)) if ramp.colours else {}
-        df = df.assign(text=text, **dark)
     if not marks: df = df.drop(columns=["clear", "rim"], errors="ignore")
-    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, marks=marks)
+    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
-    return Picture(data=df, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
+    return Picture(**_short(df), layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
 
 # %% ../nbs/20_charts.ipynb #a2018980
 def heatmap(
