@@ -126,8 +126,8 @@ def _theme(name: str) -> alt.Config:
     ground, words = _GROUND[name]
     lines = dict(domainColor=GREY, tickColor=GREY, gridColor=GREY, gridOpacity=.3)
     said = dict(labelColor=words, titleColor=words)
-    title = dict(color=words, subtitleColor=words)
-    return alt.Config(background=ground, axis=said | lines, legend=said, header=said, title=title)
+    title, frame = dict(color=words, subtitleColor=words), dict(stroke=GREY, strokeOpacity=.4)
+    return alt.Config(background=ground, axis=said | lines, legend=said, header=said, title=title, view=frame)
 
 # %% ../nbs/20_canvas.ipynb #fbe066a5
 _PT7 = 9.4 # 7 points in pixels, 96 to the inch, a little more

@@ -38,7 +38,8 @@ def _axes(m: xr.Dataset, small: bool=False, down: bool=True, across: bool=True) 
     look = dict(domain=False, grid=False, tickSize=4, titleFontSize=13, titleFontWeight="normal", labelFontSize=11)
     if small: look |= dict(tickSize=3, titleFontSize=11, labelFontSize=9.5)
     x = alt.Axis(labelAngle=-90, labelLimit=150 if small else 220, labelExpr=_LEGIBLE, labels=across, **look)
-    y = alt.Axis(values=even, labelOverlap=True, labels=down, **look)
+    if not down: look |= dict(labelExpr="' '") # as high as a number, so that titles side by side stand in one line
+    y = alt.Axis(values=even, labelOverlap=True, **look)
     return dict(x=alt.X("position:N", title="Token" if across else None, scale=alt.Scale(domain=tokens), axis=x),
                 y=alt.Y("layer:O", title="Layer" if down else None, scale=alt.Scale(domain=layers), axis=y))
 
@@ -100,11 +101,12 @@ def _border(base: alt.Chart) -> list[alt.Chart]:
     return out
 
 # %% ../nbs/20_charts.ipynb #74c8413d
-def _dots(base: alt.Chart, corner: bool) -> alt.Chart:
+def _dots(base: alt.Chart, corner: bool, on_dark: str) -> alt.Chart:
     "One in each cell that does not clear the null; in its corner when there is a number in the middle"
+    ink = alt.condition(on_dark, alt.value("#e0e0e0"), alt.value("#5c5c5c"))
     dot = base.transform_filter("isValid(datum.value) && !datum.clear")
     if corner: dot = dot.encode(alt.X("position:N", bandPosition=.88), alt.Y("layer:O", bandPosition=.22))
-    return dot.mark_point(shape="circle", filled=True, size=7, color="#5c5c5c", opacity=1, aria=False)
+    return dot.mark_point(shape="circle", filled=True, size=7, opacity=1, aria=False).encode(color=ink)
 
 _KEYS = dict(
     clear=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
@@ -150,6 +152,7 @@ def _word(df: pd.DataFrame, metric: str) -> str:
 
 def _on_dark(value: pd.Series, ramp: Ramp) -> str:
     "An expression: whether a cell is so dark that its number must be white"
+    if not ramp.colours: return "false" # Vega's own: not known here
     v = np.unique(value.dropna().to_numpy(float))
     runs = np.split(v, np.flatnonzero(np.diff(ramp.dark(v))) + 1) if v.size else []
     return " || ".join(f"datum.value >= {r[0]} && datum.value <= {r[-1]}" for r in runs if ramp.dark(r[0])) or "false"
@@ -187,7 +190,7 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
     numbers = _numbers(base, df, metric, ramp, wide, high) if values else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
-    if marks and "clear" in df: layers.append(_dots(base, bool(numbers)))
+    if marks and "clear" in df: layers.append(_dots(base, bool(numbers), _on_dark(df.value[df.clear == 0], ramp)))
     if marks and "rim" in df: layers += _border(base)
     outline = base.mark_rect(filled=False, stroke=_RED, strokeWidth=2.5, aria=False)
     layers += [outline.transform_filter(f"datum.cell === {i}") for i in best] + numbers

@@ -172,7 +172,8 @@ def _small(name: str, df: pd.DataFrame, axis: str, low: float, first: bool, widt
     if kind == "O": look["labelExpr"] = _LEGIBLE
     places = dict(scale=alt.Scale(domain=order)) if order else {} # not `sort`: Vega cannot sort by a name like "toString"
     x, scale = alt.X(f"at:{kind}", title=axis, axis=alt.Axis(**look), **places), alt.Scale(domain=[low, 1.], zero=False)
-    y = alt.Y("auc:Q", title="AUC" if first else None, scale=scale, axis=alt.Axis(tickCount=4, labels=first, **_PLAIN))
+    blank = {} if first else dict(labelExpr="' '") # as high as a number, so that the titles stand in one line
+    y = alt.Y("auc:Q", title="AUC" if first else None, scale=scale, axis=alt.Axis(tickCount=4, **blank, **_PLAIN))
     said = [alt.Tooltip(f"at:{kind}", title=axis), alt.Tooltip("auc:Q", title="AUC", format=".3f")]
     base, others = alt.Chart(mine).encode(x), alt.Chart(rest).mark_line(color=GREY, opacity=.35, strokeWidth=1, aria=False)
     layers = [others.encode(x, alt.Y("auc:Q"), detail="map:N"), base.mark_line(color=INK).encode(y, tooltip=said),
