@@ -6,6 +6,7 @@
 __all__ = ['heatmap', 'profile', 'Picture', 'Pictures', 'cell_table', 'score_histogram', 'roc_chart']
 
 # %% ../nbs/20_charts.ipynb #6526c3a4
+import json
 import re
 import textwrap
 
@@ -185,29 +186,30 @@ def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple
     if bar and df.value.dtype.kind in "iu": bar = alt.Legend(**bar.to_dict() | dict(format=",d", tickMinStep=1)) # whole
     colour = alt.Color("value:Q", title=_name(m, metric), scale=ramp.scale(), legend=bar)
     there = base.transform_filter("isValid(datum.value)").mark_rect()
-    layers = [there.encode(color=colour, tooltip=_under_pointer(df, m, metric))]
+    told = base.encode(tooltip=(said := _under_pointer(df, m, metric))) # what lies on a cell says the same as the cell
+    layers = [there.encode(color=colour, tooltip=said)]
     if "why" in df: layers += _struck(base, wide, high)
-    numbers = _numbers(base, df, metric, ramp, wide, high) if values else []
+    numbers = _numbers(told, df, metric, ramp, wide, high) if values else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
-    if marks and "clear" in df: layers.append(_dots(base, bool(numbers), _on_dark(df.value[df.clear == 0], ramp)))
+    if marks and "clear" in df: layers.append(_dots(told, bool(numbers), _on_dark(df.value[df.clear == 0], ramp)))
     if marks and "rim" in df: layers += _border(base)
     outline = base.mark_rect(filled=False, stroke=_RED, strokeWidth=2.5, aria=False)
     layers += [outline.transform_filter(f"datum.cell === {i}") for i in best] + numbers
-    said = _meanings(df, m, len(best) > 0) if marks else {}
-    return layers + ([_legend(said, 2 if w > 300 else 1)] if said.keys() - {"why"} else [])
+    key = _meanings(df, m, len(best) > 0) if marks else {}
+    return layers + ([_legend(key, 2 if w > 300 else 1)] if key.keys() - {"why"} else [])
 
 # %% ../nbs/20_charts.ipynb #75ea117a
 def _bare() -> alt.ViewBackground: return alt.ViewBackground(stroke=None)
 
-_SIDES = "datum.side > 0 ? 'right' : datum.side < 0 ? 'wrong' : 'neither'"
-
-def _short(df: pd.DataFrame) -> dict:
+def _short(df: pd.DataFrame, target: str|None) -> dict:
     "The table as the picture carries it: no mark where there is none, and to whom the score points as a sign"
     short = {k: df[k].astype("Int64").where(df[k] > 0) for k in ("clear", "rim") if k in df}
     if "points" not in df: return dict(data=df.assign(**short))
     short["side"] = df.points.map(dict(right=1, wrong=-1)).astype("Int64")
-    points = alt.CalculateTransform(calculate=_SIDES, **{"as": "points"})
+    right, wrong = map(json.dumps, (target, f"not {target}") if target else ("right", "wrong"))
+    side = f"datum.side > 0 ? {right} : datum.side < 0 ? {wrong} : 'neither'"
+    points = alt.CalculateTransform(calculate=side, **{"as": "points"})
     return dict(data=df.drop(columns="points").assign(**short), transform=[points])
 
 def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, *, bar, axes: dict|None=None,
@@ -216,7 +218,8 @@ def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tup
     if not marks: df = df.drop(columns=["clear", "rim"], errors="ignore")
     layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
-    return Picture(**_short(df), layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
+    carried = _short(df, m.attrs.get("target"))
+    return Picture(**carried, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
 
 # %% ../nbs/20_charts.ipynb #a2018980
 def heatmap(

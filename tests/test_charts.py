@@ -3,6 +3,7 @@ import base64
 import json
 import re
 import struct
+from html import unescape
 import zlib
 
 import altair as alt
@@ -108,6 +109,19 @@ def test_every_cell_is_drawn_once_with_its_numbers():
     assert list(tips) == ["layer", "position", "value", "right", "wrong", "interval", "points"]
     assert tips["value"]["format"] == ".3f"
     assert cell_table(a_map()).interval[0] == "0.250 to 0.350"
+
+
+def test_what_lies_on_a_cell_says_the_same_under_the_pointer():
+    chart = heatmap(full(), values=True)
+    tips = [[t["field"] for t in m["encoding"]["tooltip"]] for m in
+            (marks(chart, "rect")[0], marks(chart, "text")[0], *(p for p in marks(chart, "point") if p["mark"].get("size") == 7))]
+    assert len(tips) == 3 and tips[0] == tips[1] == tips[2]
+
+
+def test_a_target_of_ones_own_is_named_under_the_pointer():
+    name = 'say "no"' + HOSTILE
+    seen = unescape(drawn(heatmap(a_map(missing=(), target=name)))[0])
+    assert f"; {name}: 70; not {name}: 30;" in seen and f"point to: not {name}" in seen and "right" not in seen
 
 
 def test_missing_cells_are_grey_struck_through_and_say_why():

@@ -171,6 +171,7 @@ def read_paragraphs(d, c, layers):
                 r"(\S+) \(means ([\d.-]+), ([\d.-]+), ([\d.-]+); largest ([\d.-]+) at layer (\d+)", part).groups()
             column = {l: v for (l, p), v in c.items() if p == name}
             assert words in read_thirds(column) and column[int(layer)][0] == max(v[0] for v in column.values())
+            assert abs(float(top) - column[int(layer)][0]) < 6e-4
             order, k = [column[l][0] for l in sorted(column)], len(column) // 3
             for told, part_of in zip((a, b, z), (order[:k], order[k:len(order) - k], order[len(order) - k:])):
                 assert abs(float(told) - np.mean(part_of)) < 6e-4
