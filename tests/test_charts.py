@@ -3,8 +3,8 @@ import base64
 import json
 import re
 import struct
-from html import unescape
 import zlib
+from html import unescape
 
 import altair as alt
 import numpy as np
