@@ -36,4 +36,5 @@ for shape in ((32, 15), (64, 40)):
     spec = timed(f"{shape} specification", chart.to_dict)
     bundle, _ = timed(f"{shape} all that a notebook stores", chart._repr_mimebundle_)
     plain, written = (len(json.dumps(x, separators=(",", ":"))) for x in (spec, heatmap(m, values=True).to_dict()))
-    print(f"{shape} bytes: {plain} specification, {written} with numbers, {len(json.dumps(_compact(spec)))} compact, {len(bundle['image/png'])} PNG")
+    print(f"{shape} bytes: {plain} specification, {written} with numbers, {len(json.dumps(_compact(spec)))} compact, "
+          f"{len(bundle['image/png'])} PNG")

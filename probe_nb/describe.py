@@ -12,67 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from .claims import _flat, _legible, _margin
+from .claims import _legible, _margin
+from .columns import _THIRDS, _trend
 from .published import _number, _span, _within, cell_bounds
-
-# %% ../nbs/22_describe.ipynb #0b7dc53a
-def _differ(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> np.ndarray: # [cell, cell]
-    "Which cells differ from which"
-    return (np.abs(v[:, None] - v) > step + 1e-9) & ((low[:, None] > high) | (low > high[:, None]))
-
-def _run(near: np.ndarray) -> int:
-    "How many from the first on"
-    return len(near) if near.all() else int(near.argmin())
-
-_THIRDS = "first", "middle", "last"
-
-def _thirds(v: np.ndarray) -> np.ndarray: # [..., layer] → [..., third]
-    "Means over the first, the middle and the last third of the layers, three or more"
-    k = v.shape[-1] // 3
-    return np.stack([part.mean(-1) for part in (v[..., :k], v[..., k:-k], v[..., -k:])], -1)
-
-def _course(known: np.ndarray, step: float) -> str: # known [(value, low, high), layer]
-    "How a column's thirds lie to each other on average; empty where none differ"
-    means = _thirds(known)
-    above = _differ(*means, step) & (means[0][:, None] > means[0]) # [third, than which]
-    if above[2, 1] and above[1, 0]: return "rises from third to third"
-    if above[0, 1] and above[1, 2]: return "falls from third to third"
-    for word, most in (("highest", above.sum(1) == 2), ("lowest", above.sum(0) == 2)):
-        if most.any(): return f"{word} in the {_THIRDS[most.argmax()]} third"
-    return next((f"higher in the {_THIRDS[i]} third than in the {_THIRDS[j]}" for i, j in np.argwhere(above)), "")
-
-def _shape(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> str: # each [layer]
-    "The word for a column, by the rules above; one that claims nothing where none is certain"
-    apart, top, n = _differ(v, low, high, step), int(v.argmax()), len(v)
-    course = _course(np.array([v, low, high]), step)
-    if not apart.any():
-        return "flat" if _flat(np.array([v, low, high]).T, step)[0] == "true" else course or "no difference"
-    later = np.triu(np.ones((n, n), bool)) # [earlier, later]
-    up, down = (apart & later & d for d in (v[None] > v[:, None], v[None] < v[:, None]))
-    near, rise, fall = v >= v[top] - step - 1e-9, up[0, top], down[top, -1]
-    end = _run(near[::-1])
-    if rise and not down.any() and end >= n - top: return "rises" if end >= max(2, n / 4) else "rises to the end"
-    if fall and not up.any() and _run(near) > top: return "falls"
-    if rise and fall and not down[:, :top + 1].any() and not up[top:].any(): return "rises and falls"
-    return course or "thirds alike"
-
-def _trend(b: xr.Dataset, position: int) -> dict:
-    "One column over depth"
-    there = np.flatnonzero(b.value.notnull().values[:, position])
-    v, low, high = (b[k].values[there, position] for k in ("value", "low", "high"))
-    part = f"; it has {len(there)} of {len(b['layer'])} layers" if len(there) < len(b["layer"]) else ""
-    if n := int(((low == 0) & (v == high) & (v > 0)).sum()): part += f"; {n} known as at most {_number(v.min())}"
-    out = dict(position=b["position"].values[position], layers=len(there), part=part)
-    layers = b["layer"].values[there].tolist()
-    if len(there) < 3: return out | dict(shape="too few layers")
-    step, cell = _margin(b), lambda i: (layers[i], float(v[i]))
-    near, shape = v >= v.max() - step - 1e-9, _shape(v, low, high, step)
-    i, j = np.flatnonzero(near)[[0, -1]]
-    if shape in ("rises", "rises to the end"): i = len(v) - _run(near[::-1])
-    if shape == "falls": j = _run(near) - 1
-    thirds = _thirds(v).tolist()
-    ends = dict(first=cell(0), top=cell(int(v.argmax())), last=cell(-1), at=(layers[i], layers[j]))
-    return out | ends | dict(shape=shape, thirds=thirds)
 
 # %% ../nbs/22_describe.ipynb #18e7bf67
 def _cell(b: xr.Dataset, l: int, p: int) -> dict:
