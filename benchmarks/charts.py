@@ -8,6 +8,7 @@ import xarray as xr
 
 from probe_nb.canvas import _compact
 from probe_nb.charts import heatmap
+from probe_nb.published import load_published
 
 
 def a_map(layers, positions):
@@ -16,7 +17,8 @@ def a_map(layers, positions):
     values = {k: (dims, rng.random(shape) * .6 + .4) for k in ("auc", "auc_low", "auc_high", "p_value")}
     values |= {k: (dims, rng.random(shape) > chance) for k, chance in (("above_null", .5), ("plateau", .95))}
     values |= {k: (dims, np.full(shape, n)) for k, n in (("n", 400), ("n_wrong", 130))}
-    return xr.Dataset(values, dict(layer=range(layers), position=[str(-k) for k in range(positions)]))
+    named = load_published("fig2a").position.values[:7].tolist()
+    return xr.Dataset(values, dict(layer=range(layers), position=named + [str(-k) for k in range(1, positions - 6)]))
 
 
 def timed(name, call):
@@ -33,5 +35,6 @@ for shape in ((32, 15), (64, 40)):
     chart = timed(f"{shape} chart", lambda m=m: heatmap(m))
     spec = timed(f"{shape} specification", chart.to_dict)
     bundle, _ = timed(f"{shape} all that a notebook stores", chart._repr_mimebundle_)
-    plain = len(json.dumps(spec, separators=(",", ":")))
-    print(f"{shape} bytes: {plain} specification, {len(json.dumps(_compact(spec)))} compact, {len(bundle['image/png'])} PNG")
+    plain, written = (len(json.dumps(x, separators=(",", ":"))) for x in (spec, heatmap(m, values=True).to_dict()))
+    print(f"{shape} bytes: {plain} specification, {written} with numbers, {len(json.dumps(_compact(spec)))} compact, "
+          f"{len(bundle['image/png'])} PNG")

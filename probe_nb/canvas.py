@@ -94,6 +94,14 @@ def _words(spec: dict) -> str:
 # %% ../nbs/20_canvas.ipynb #725b97b8
 KINDS = ["#2d87c3", "#e1780f", "#4f9a7c", "#785aff", "#b4693c", "#4b8796"] # for kinds of things, on light and dark
 INK = KINDS[0] # lines
+
+def _kinds(names: list[str], what: str) -> dict[str, list[str]]:
+    "Strokes and fills by which so many kinds are told apart: six colours filled, then the same ones hollow"
+    most = 2 * len(KINDS)
+    if len(names) > most:
+        raise ValueError(f"{len(names)} {what}; only {most} can be told apart by eye: leave some out, or join them")
+    strokes = (KINDS * 2)[:len(names)]
+    return dict(stroke=strokes, fill=[c if k < len(KINDS) else "transparent" for k, c in enumerate(strokes)])
 GREY = "#808080" # lines that only help to read: chance, a border
 _GROUND = dict(light=("#ffffff", "#1f1f1f"), dark=("#111111", "#e8e8e8")) # ground, words
 
@@ -118,8 +126,8 @@ def _theme(name: str) -> alt.Config:
     ground, words = _GROUND[name]
     lines = dict(domainColor=GREY, tickColor=GREY, gridColor=GREY, gridOpacity=.3)
     said = dict(labelColor=words, titleColor=words)
-    title = dict(color=words, subtitleColor=words)
-    return alt.Config(background=ground, axis=said | lines, legend=said, header=said, title=title)
+    title, frame = dict(color=words, subtitleColor=words), dict(stroke=GREY, strokeOpacity=.4)
+    return alt.Config(background=ground, axis=said | lines, legend=said, header=said, title=title, view=frame)
 
 # %% ../nbs/20_canvas.ipynb #fbe066a5
 _PT7 = 9.4 # 7 points in pixels, 96 to the inch, a little more
@@ -195,7 +203,10 @@ class _Offline:
     "Draws without a network, and leaves a PNG in the saved notebook; the user's Altair renderer is neither asked nor changed"
     def to_dict(self, *args, **kwargs) -> dict:
         # a map of 96 layers may have more rows than Altair's default lets through; the setting is put back at once
-        with alt.data_transformers.enable("default", max_rows=None): return super().to_dict(*args, **kwargs)
+        with alt.data_transformers.enable("default", max_rows=None): spec = super().to_dict(*args, **kwargs)
+        for name, rows in spec.get("datasets", {}).items(): # what is not there is not said of a row
+            spec["datasets"][name] = [{k: v for k, v in row.items() if v is not None} for row in rows]
+        return spec
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         spec = self.to_dict()

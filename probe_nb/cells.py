@@ -103,7 +103,8 @@ def _name(m: xr.Dataset, metric: str) -> str: return m[metric].attrs.get("long_n
 def _under_pointer(df: pd.DataFrame, m: xr.Dataset, metric: str) -> list[alt.Tooltip]:
     "Layer, token, value, interval, numbers of answers: what the map holds of them"
     number = ",d" if df.value.dtype.kind in "iu" else ".3f" if metric in _FIXED else "+.3f" if metric == "diff" else ".4~g"
-    names = dict(layer="Layer", position="Token", value=_name(m, metric), right="right answers", wrong="wrong answers",
+    right, wrong = (w.format(t) for w in ("{}", "not {}")) if (t := m.attrs.get("target")) else ("right answers", "wrong answers")
+    names = dict(layer="Layer", position="Token", value=_name(m, metric), right=right, wrong=wrong,
                  interval=f"{100 * m.attrs.get('ci', .95):g} % interval", if_correct="mean, right answers",
                  if_wrong="mean, wrong answers", first=m.attrs.get("first", "first"), second=m.attrs.get("second", "second"),
                  points="high scores point to", p="p of this cell alone")

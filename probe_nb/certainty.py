@@ -107,11 +107,11 @@ def _shade(scores: pd.DataFrame, kind: str, ci: float, draws: int, seed: int) ->
     groups = f"{df.group.max() + 1} {'groups' if 'group' in scores else 'answers'} drawn again {len(again)} times"
     if kind == "pointwise":
         low, high = np.quantile(again, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
-        return _bounds(at, low, high), f"shaded: {100 * ci:g} % interval at each point, {groups}"
+        return _bounds(at, low, high), f"shaded: {100 * ci:g}\u00a0% interval at each point, {groups}"
     middle, spread = np.interp(at, curve.wrong, curve.right), again.std(0) + 1 / len(df)
     far = np.quantile((np.abs(again - middle) / spread).max(1), ci) * spread
     low, high = np.clip(middle - far, 0, 1), np.clip(middle + far, 0, 1)
-    return _bounds(at, low, high), f"shaded: {100 * ci:g} % band for the whole curve, {groups}"
+    return _bounds(at, low, high), f"shaded: {100 * ci:g}\u00a0% band for the whole curve, {groups}"
 
 def _bounds(at, low, high) -> pd.DataFrame: return pd.DataFrame(dict(wrong=at, low=low, high=high)).round(4)
 
@@ -186,7 +186,7 @@ def calibration_chart(
               dot.encode(x, alt.Y("share:Q", title="share that was right", scale=full, axis=plain), tooltip=said,
                          size=alt.Size("n:Q", legend=None, scale=alt.Scale(domain=[0, int(table.n.max())], range=[0, 70])))]
     each = " to ".join(map(str, sorted({table.n.min(), table.n.max()})))
-    rest = f"{n} answers in {len(table)} bins of {each}; bars: {100 * ci:g} % interval (Wilson)"
+    rest = f"{n} answers in {len(table)} bins of {each}; bars: {100 * ci:g}\u00a0% interval (Wilson)"
     title = _heading(f"calibration, ECE {ece:.3f}", *_lines(rest, width))
     return Picture(data=table, layer=layers, width=width, height=height, title=title,
                    description=f"Calibration: ECE {ece:.3f}, {rest}").themed(theme)
@@ -225,7 +225,7 @@ def risk_coverage_chart(
     layers = [alt.Chart().mark_area(color=INK, opacity=.25).encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
               alt.Chart().mark_rule(color=GREY, strokeDash=[4, 3]).encode(y=alt.datum(round(float(base), 4))),
               alt.Chart().mark_line(color=INK).encode(x, alt.Y("risk:Q", title="wrong among them", axis=y), tooltip=said)]
-    rest = f"area {area:.3f}; all answered: {base:.1%} wrong (dashed); shaded: {100 * ci:g} % interval (Wilson)"
+    rest = f"area {area:.3f}; all answered: {base:.1%} wrong (dashed); shaded: {100 * ci:g}\u00a0% interval (Wilson)"
     return Picture(data=_few(table).round(4), layer=layers, width=width, height=height,
                    title=_heading("risk and coverage", *_lines(rest, width)),
                    description=f"Risk and coverage: {rest}").themed(theme)

@@ -6,6 +6,7 @@
 __all__ = ['heatmap', 'profile', 'Picture', 'Pictures', 'cell_table', 'score_histogram', 'roc_chart']
 
 # %% ../nbs/20_charts.ipynb #6526c3a4
+import json
 import re
 import textwrap
 
@@ -38,7 +39,8 @@ def _axes(m: xr.Dataset, small: bool=False, down: bool=True, across: bool=True) 
     look = dict(domain=False, grid=False, tickSize=4, titleFontSize=13, titleFontWeight="normal", labelFontSize=11)
     if small: look |= dict(tickSize=3, titleFontSize=11, labelFontSize=9.5)
     x = alt.Axis(labelAngle=-90, labelLimit=150 if small else 220, labelExpr=_LEGIBLE, labels=across, **look)
-    y = alt.Axis(values=even, labelOverlap=True, labels=down, **look)
+    if not down: look |= dict(labelExpr="' '") # as high as a number, so that titles side by side stand in one line
+    y = alt.Axis(values=even, labelOverlap=True, **look)
     return dict(x=alt.X("position:N", title="Token" if across else None, scale=alt.Scale(domain=tokens), axis=x),
                 y=alt.Y("layer:O", title="Layer" if down else None, scale=alt.Scale(domain=layers), axis=y))
 
@@ -100,11 +102,12 @@ def _border(base: alt.Chart) -> list[alt.Chart]:
     return out
 
 # %% ../nbs/20_charts.ipynb #74c8413d
-def _dots(base: alt.Chart, corner: bool) -> alt.Chart:
+def _dots(base: alt.Chart, corner: bool, on_dark: str) -> alt.Chart:
     "One in each cell that does not clear the null; in its corner when there is a number in the middle"
+    ink = alt.condition(on_dark, alt.value("#e0e0e0"), alt.value("#5c5c5c"))
     dot = base.transform_filter("isValid(datum.value) && !datum.clear")
     if corner: dot = dot.encode(alt.X("position:N", bandPosition=.88), alt.Y("layer:O", bandPosition=.22))
-    return dot.mark_point(shape="circle", filled=True, size=7, color="#5c5c5c", opacity=1, aria=False)
+    return dot.mark_point(shape="circle", filled=True, size=7, opacity=1, aria=False).encode(color=ink)
 
 _KEYS = dict(
     clear=dict(shape="circle", stroke=GREY, fill=GREY, width=3, size=5),
@@ -142,12 +145,26 @@ def _room(text: pd.Series, wide: float, high: float) -> float:
     size = min(11, .8 * high, wide / (.6 * text.str.len().max() + .2))
     return size if size >= 7.5 else 0.
 
-def _numbers(base: alt.Chart, df: pd.DataFrame, ramp: Ramp, wide: float, high: float) -> list[alt.Chart]:
-    "The values as words in the cells"
-    size, text = _room(df.text, wide, high), base.transform_filter("isValid(datum.value)").encode(text="text:N")
+def _word(df: pd.DataFrame, metric: str) -> str:
+    "The same for Vega, so that the words need not stand in the data"
+    if df.value.dtype.kind in "iu": return "format(datum.value, 'd')"
+    if metric not in _FIXED | {"diff"}: return "format(datum.value, '.3~g')"
+    return f"replace(format(datum.value, '{'+' if metric == 'diff' else ''}.2f'), '0.', '.')"
+
+def _on_dark(value: pd.Series, ramp: Ramp) -> str:
+    "An expression: whether a cell is so dark that its number must be white"
+    if not ramp.colours: return "false" # Vega's own: not known here
+    v = np.unique(value.dropna().to_numpy(float))
+    runs = np.split(v, np.flatnonzero(np.diff(ramp.dark(v))) + 1) if v.size else []
+    return " || ".join(f"datum.value >= {r[0]} && datum.value <= {r[-1]}" for r in runs if ramp.dark(r[0])) or "false"
+
+def _numbers(base: alt.Chart, df: pd.DataFrame, metric: str, ramp: Ramp, wide: float, high: float) -> list[alt.Chart]:
+    "The values as words in the cells, where there is room"
+    if not (size := _room(_written(df.value, metric), wide, high)): return []
+    text = base.transform_filter("isValid(datum.value)").transform_calculate(text=_word(df, metric)).encode(text="text:N")
     mark = dict(fontSize=round(size, 1), baseline="middle", aria=False)
-    ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#000000"))
-    if ramp.colours: return [text.mark_text(**mark).encode(color=ink)]
+    ink = lambda: alt.condition(_on_dark(df.value, ramp), alt.value("#ffffff"), alt.value("#000000"))
+    if ramp.colours: return [text.mark_text(**mark).encode(color=ink())]
     return [text.mark_text(stroke="#ffffff", strokeWidth=3, strokeJoin="round", **mark), text.mark_text(color="#000000", **mark)]
 
 # %% ../nbs/20_charts.ipynb #712e9d7c
@@ -162,39 +179,47 @@ def _sentence(m: xr.Dataset, df: pd.DataFrame, metric: str, title: str) -> str:
     return _legible(f"{said}; highest {at(df.value.idxmax())}; lowest {at(df.value.idxmin())}{rest}.")
 
 def _drawn(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, axes: dict, bar, *,
-           marks: bool=False) -> list:
+           values: bool=False, marks: bool=False) -> list:
     "The layers of the picture; the cells are the first"
     (w, h), base = size, alt.Chart().encode(**axes)
     wide, high = w / m.sizes["position"], h / m.sizes["layer"]
     if bar and df.value.dtype.kind in "iu": bar = alt.Legend(**bar.to_dict() | dict(format=",d", tickMinStep=1)) # whole
     colour = alt.Color("value:Q", title=_name(m, metric), scale=ramp.scale(), legend=bar)
     there = base.transform_filter("isValid(datum.value)").mark_rect()
-    layers = [there.encode(color=colour, tooltip=_under_pointer(df, m, metric))]
+    told = base.encode(tooltip=(said := _under_pointer(df, m, metric))) # what lies on a cell says the same as the cell
+    layers = [there.encode(color=colour, tooltip=said)]
     if "why" in df: layers += _struck(base, wide, high)
-    numbers = _numbers(base, df, ramp, wide, high) if "text" in df else []
+    numbers = _numbers(told, df, metric, ramp, wide, high) if values else []
     best = df.cell[(df.layer == m.attrs.get("best_layer")) & (df.position == str(m.attrs.get("best_position")))]
     best = best if marks and metric in _OURS else best[:0]
-    if marks and "clear" in df: layers.append(_dots(base, bool(numbers)))
+    if marks and "clear" in df: layers.append(_dots(told, bool(numbers), _on_dark(df.value[df.clear == 0], ramp)))
     if marks and "rim" in df: layers += _border(base)
     outline = base.mark_rect(filled=False, stroke=_RED, strokeWidth=2.5, aria=False)
     layers += [outline.transform_filter(f"datum.cell === {i}") for i in best] + numbers
-    said = _meanings(df, m, len(best) > 0) if marks else {}
-    return layers + ([_legend(said, 2 if w > 300 else 1)] if said.keys() - {"why"} else [])
+    key = _meanings(df, m, len(best) > 0) if marks else {}
+    return layers + ([_legend(key, 2 if w > 300 else 1)] if key.keys() - {"why"} else [])
 
 # %% ../nbs/20_charts.ipynb #75ea117a
 def _bare() -> alt.ViewBackground: return alt.ViewBackground(stroke=None)
 
+def _short(df: pd.DataFrame, target: str|None) -> dict:
+    "The table as the picture carries it: no mark where there is none, and to whom the score points as a sign"
+    short = {k: df[k].astype("Int64").where(df[k] > 0) for k in ("clear", "rim") if k in df}
+    if "points" not in df: return dict(data=df.assign(**short))
+    short["side"] = df.points.map(dict(right=1, wrong=-1)).astype("Int64")
+    right, wrong = map(json.dumps, (target, f"not {target}") if target else ("right", "wrong"))
+    side = f"datum.side > 0 ? {right} : datum.side < 0 ? {wrong} : 'neither'"
+    points = alt.CalculateTransform(calculate=side, **{"as": "points"})
+    return dict(data=df.drop(columns="points").assign(**short), transform=[points])
+
 def _picture(m: xr.Dataset, df: pd.DataFrame, metric: str, ramp: Ramp, size: tuple, *, bar, axes: dict|None=None,
              values: bool=False, marks: bool=False, title: str|None=None, told: str|None=None) -> Picture:
     "One map with these colours, on these axes, with this colour bar or none"
-    text = _written(df.value, metric) if values else None
-    if values and _room(text, size[0] / m.sizes["position"], size[1] / m.sizes["layer"]):
-        dark = dict(dark=ramp.dark(df.value.fillna(ramp.stops[0])).astype(int)) if ramp.colours else {}
-        df = df.assign(text=text, **dark)
     if not marks: df = df.drop(columns=["clear", "rim"], errors="ignore")
-    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, marks=marks)
+    layers = _drawn(m, df, metric, ramp, size, axes or _axes(m), bar, values=values, marks=marks)
     head, told = _over(m, title, size[0]), told or _sentence(m, df, metric, _titled(m, title))
-    return Picture(data=df, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
+    carried = _short(df, m.attrs.get("target"))
+    return Picture(**carried, layer=layers, width=size[0], height=size[1], title=head, view=_bare(), description=told)
 
 # %% ../nbs/20_charts.ipynb #a2018980
 def heatmap(

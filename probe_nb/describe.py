@@ -12,45 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from .claims import _flat, _legible, _margin
+from .claims import _legible, _margin
+from .columns import _THIRDS, _trend
 from .published import _number, _span, _within, cell_bounds
-
-# %% ../nbs/22_describe.ipynb #0b7dc53a
-def _differ(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> np.ndarray: # [cell, cell]
-    "Which cells differ from which"
-    return (np.abs(v[:, None] - v) > step + 1e-9) & ((low[:, None] > high) | (low > high[:, None]))
-
-def _run(near: np.ndarray) -> int:
-    "How many from the first on"
-    return len(near) if near.all() else int(near.argmin())
-
-def _shape(v: np.ndarray, low: np.ndarray, high: np.ndarray, step: float) -> str: # each [layer]
-    "The word for a column, by the rules above; one that claims nothing where none is certain"
-    apart, top, n = _differ(v, low, high, step), int(v.argmax()), len(v)
-    if not apart.any(): return "flat" if _flat(np.array([v, low, high]).T, step)[0] == "true" else "no difference"
-    later = np.triu(np.ones((n, n), bool)) # [earlier, later]
-    up, down = (apart & later & d for d in (v[None] > v[:, None], v[None] < v[:, None]))
-    near, rise, fall = v >= v[top] - step - 1e-9, up[0, top], down[top, -1]
-    end = _run(near[::-1])
-    if rise and not down.any() and end >= n - top: return "rises" if end >= max(2, n / 4) else "rises to the end"
-    if fall and not up.any() and _run(near) > top: return "falls"
-    if rise and fall and not down[:, :top + 1].any() and not up[top:].any(): return "rises and falls"
-    return "uneven" if (down.any(0) & up.any(1)).any() else "not clear"
-
-def _trend(b: xr.Dataset, position: int) -> dict:
-    "One column over depth"
-    there = np.flatnonzero(b.value.notnull().values[:, position])
-    v, low, high = (b[k].values[there, position] for k in ("value", "low", "high"))
-    out, layers = dict(position=b["position"].values[position], layers=len(there)), b["layer"].values[there].tolist()
-    if len(there) < 3: return out | dict(shape="too few layers")
-    step, cell = _margin(b), lambda i: (layers[i], float(v[i]))
-    near, shape = v >= v.max() - step - 1e-9, _shape(v, low, high, step)
-    i, j = np.flatnonzero(near)[[0, -1]]
-    if shape.startswith("rises") and "falls" not in shape: i = len(v) - _run(near[::-1])
-    if shape == "falls": j = _run(near) - 1
-    thirds = [float(part.mean()) for part in np.array_split(v, 3)]
-    ends = dict(first=cell(0), top=cell(int(v.argmax())), last=cell(-1), at=(layers[i], layers[j]))
-    return out | ends | dict(shape=shape, thirds=thirds)
 
 # %% ../nbs/22_describe.ipynb #18e7bf67
 def _cell(b: xr.Dataset, l: int, p: int) -> dict:
@@ -64,13 +28,15 @@ def _frame(b: xr.Dataset, a: dict, has_auc: bool) -> dict:
     there = np.isfinite(v)
     out = dict(metric=b.attrs["metric"], name=b.attrs["name"], within=b.attrs["within"], step=_margin(b), layers=layers,
                positions=b["position"].values.tolist(), cells=v.size, present=int(there.sum()))
-    told = ("title", "model", "site", "what", "figure", "dataset", "citation", "note", "protocol")
+    told = ("title", "model", "site", "what", "target", "figure", "dataset", "citation", "note", "protocol")
     out |= {k: str(a[k]) for k in told if a.get(k)}
     out |= dict(published="digitising_error" in a, has_auc=has_auc)
     if not there.any(): return out
+    if out["metric"] == "auc": out |= dict(above=int((b.low.values > .5).sum()), below=int((b.high.values < .5).sum()))
     places = {k: np.unravel_index(f(v), v.shape) for k, f in (("lowest", np.nanargmin), ("peak", np.nanargmax))}
+    rivals = int((b.high.values >= b.low.values[places["peak"]]).sum()) - 1
     return out | {k: _cell(b, *at) for k, at in places.items()} | dict(
-        ties=int((v == np.nanmax(v)).sum()), clipped=int((v <= a["clipped_at"]).sum()) if "clipped_at" in a else 0)
+        rivals=rivals, ties=int((v == np.nanmax(v)).sum()), clipped=int((v <= a["clipped_at"]).sum()) if "clipped_at" in a else 0)
 
 def _chosen(pmap: xr.Dataset) -> dict:
     "The best cell as the map names it, and its plateau"
@@ -177,11 +143,15 @@ def _markdown(text: str) -> str:
 def _bare(text: str) -> str: return re.sub("[\x01-\x04]", "", text)
 
 # %% ../nbs/22_describe.ipynb #a2018980
+def _sorts(f: dict) -> str:
+    "What the probe tells apart"
+    return f"answers that are {_q(f['target'])} from those that are not" if "target" in f else "right answers from wrong ones"
+
 def _what(f: dict) -> list[str]:
     "What the figure is, its axes and its range"
     of = " of ".join(_q(f[k]) for k in ("site", "model") if k in f)
     lead = f"{_t(f['title'])}. " if "title" in f else f"{of}. " if of else ""
-    probe = "how well a probe tells right answers from wrong ones there (0.5 is chance, 1 is certainty)"
+    probe = f"how well a probe tells {_sorts(f)} there (0.5 is chance, 1 is certainty)"
     meaning = probe if f["metric"] == "auc" and "what" not in f else _t(f.get("what", "its value"))
     n, m = len(f["layers"]), len(f["positions"])
     axes = (f"{n} layer{'s' * (n > 1)} downwards ({_span(f['layers'])}), "
@@ -190,9 +160,9 @@ def _what(f: dict) -> list[str]:
         return [lead + axes, f"{'All cells are' if f['cells'] > 1 else 'The one cell is'} missing: there is nothing to see."]
     low, peak, w = f["lowest"], f["peak"], f["within"]
     share = ", of a share that the map does not say" * (w == "interval")
-    known = f"Each is known within its {w}{share}." if "interval" in w else "There are no intervals."
+    known = f"Each has its {w}{share}." if "interval" in w else "There are no intervals."
     if w.startswith("±"): known = f"Each is known to {w}; there are no intervals."
-    ends = f"from {_number(low['value'])} to {_number(peak['value'])}"
+    ends = f"from {'at most ' * bool(f['clipped'])}{_number(low['value'])} to {_number(peak['value'])}"
     one = f["cells"] == 1
     cells = "cell has" if one else "cells have"
     return [lead + axes, f"{f['present']} of {f['cells']} {cells} a value, {ends}. {known}"]
@@ -206,12 +176,16 @@ def _peaks(f: dict) -> list[str]:
         b = f["best"]
         nested = b["share"] is not None
         how = "chosen on some questions and scored on others" if nested else "the largest, on the rows that chose it: too high"
+        other = "not " + _q(f["target"]) if "target" in f else "wrong"
         out.append(f"The best cell the map names is layer {b['layer']}, {_q(b['position'])}: "
                    f"{_within(b['auc'], b['auc_low'], b['auc_high'])}, {how}; {b['n']} answers"
-                   + (f", {b['n_wrong']} of them wrong." if b["n_wrong"] is not None else "."))
+                   + (f", {b['n_wrong']} of them {other}." if b["n_wrong"] is not None else "."))
     if f["metric"] == "auc" and k["low"] <= .5: out.append("It is not clearly above 0.5.")
+    if (rivals := f["rivals"]) and "interval" in f["within"]:
+        theirs = "their intervals overlap" if rivals > 1 else "its interval overlaps"
+        out.append(f"{_many(rivals, 'other cell')} may be as high: {theirs} with that of the largest.")
     if "best" not in f and f["metric"] == "auc" and f["present"] > 1:
-        out.append(f"It is the largest of {f['present']}, and so partly luck.")
+        out.append(f"It is the largest of {f['present']}, and luck may have a part in that.")
     if "plateau" in f:
         p = f["plateau"]
         each = [f"{_q(c['position'])} {_deep(c['layers'])}" for c in p["columns"][:8]]
@@ -233,6 +207,9 @@ def _bands(f: dict) -> list[str]:
            + "; ".join(map(line, b["columns"][:8]))
            + (f"; and {_many(sum(c['cells'] for c in more), 'cell')} of {_many(len(more), 'more column')}" if more else "")
            + "."]
+    largest = "largest cell" + " that is clearly above 0.5" * (f["peak"]["low"] <= .5 and f["metric"] == "auc")
+    from_ = "0.5" if f["metric"] == "auc" else "the smallest cell"
+    out.append(f"It is high for this figure: it begins three quarters of the way from {from_} to the {largest}.")
     if rest: out.append(f"No cell of {_each(rest)} is in it.")
     if b["quiet_layers"] and len(b["quiet_layers"]) < len(f["layers"]):
         many = len(b["quiet_layers"]) > 1
@@ -240,32 +217,36 @@ def _bands(f: dict) -> list[str]:
     return out
 
 # %% ../nbs/22_describe.ipynb #e79a6e49
+_COURSES = ("rises from third to third", "falls from third to third",
+            *(f"{word} in the {third} third" for word in ("highest", "lowest") for third in _THIRDS),
+            *(f"higher in the {i} third than in the {j}" for i in _THIRDS for j in _THIRDS if i != j))
 _SHAPES = {
     "rises": "Rises and stays", "rises to the end": "Rises to the end", "falls": "Highest first, then falls",
-    "rises and falls": "Rises, then falls", "uneven": "Uneven, lower between higher layers",
-    "not clear": "Of no clear shape, though some layers differ", "no difference": "No difference between layers is shown",
+    "rises and falls": "Rises, then falls", **{c: f"On average over its layers, {c}" for c in _COURSES},
+    "thirds alike": "Layers differ, but on average no third of them is clearly above another",
+    "no difference": "No difference between layers is shown",
     "flat": "Flat: no two layers differ by more than {step}", "too few layers": "Too few layers to tell"}
 
 def _column(t: dict, step: str) -> str:
     "One column over depth, with its numbers"
     if "top" not in t: return _q(t["position"])
     first, top, last = (_number(t[k][1]) for k in ("first", "top", "last"))
-    if t["shape"] in ("flat", "no difference"): return f"{_q(t['position'])} (up to {top})"
+    if t["shape"] in ("flat", "no difference"): return f"{_q(t['position'])} (up to {top}{t['part']})"
     high, (i, j) = f"{top} at layer {t['top'][0]}", t["at"]
     run = f"layer {i}" if i == j else f"layers {i} to {j}"
-    if t["shape"].startswith("rises"):
-        if "falls" in t["shape"]:
-            return f"{_q(t['position'])} ({first} → {high} → {last}; all that is within {step} of it lies in {run})"
-        return f"{_q(t['position'])} ({first} → {high}; from layer {i} within {step} of it)"
-    if t["shape"] == "falls": return f"{_q(t['position'])} ({high} → {last}; to layer {j} within {step} of it)"
-    return f"{_q(t['position'])} ({first} → {high} → {last}; by thirds {', '.join(map(_number, t['thirds']))})"
+    if t["shape"] == "rises and falls":
+        return f"{_q(t['position'])} ({first} → {high} → {last}; all that is within {step} of it lies in {run}{t['part']})"
+    if t["shape"] in ("rises", "rises to the end"):
+        return f"{_q(t['position'])} ({first} → {high}; from layer {i} within {step} of it{t['part']})"
+    if t["shape"] == "falls": return f"{_q(t['position'])} ({high} → {last}; to layer {j} within {step} of it{t['part']})"
+    return f"{_q(t['position'])} (means {', '.join(map(_number, t['thirds']))}; largest {high}{t['part']})"
 
 def _depth(f: dict) -> list[str]:
     "How each column goes with depth, columns of one shape together"
     out, step = [], _number(f["step"])
     for shape, words in _SHAPES.items():
         some = sorted((t for t in f["trends"] if t["shape"] == shape), key=lambda t: -t.get("top", (0, 0))[1])
-        more = f"; and {len(some) - 8} more" if len(some) > 8 else ""
+        more = f"; likewise {_each([t['position'] for t in some[8:]])}" if len(some) > 8 else ""
         said = "; ".join(_column(t, step) for t in some[:8])
         if some: out.append(f"{words.format(step=step)}: {said}{more}.")
     return out
@@ -281,14 +262,18 @@ def _kinds(f: dict) -> list[str]:
 def _chance(f: dict) -> list[str]:
     "What clears the null"
     none = "The map brings no permutation null, so it does not say what chance alone would show."
-    if "null" not in f: return [none] * (f["metric"] == "auc")
+    if f["metric"] != "auc": return []
+    sides = (f"Of {_many(f['present'], 'interval')}, {f['above']} {'lies' if f['above'] == 1 else 'lie'} wholly above 0.5 "
+             f"and {f['below']} wholly below: each by itself, and of many some do so by chance.")
+    one_by_one = [sides] * ("interval" in f["within"])
+    if "null" not in f: return one_by_one + [none]
     u = f["null"]
     many = f", {u['permutations']} permutations" if u["permutations"] else ""
     bar = "" if u["bar"] is None else f" ({_number(u['bar'])}{many})"
     one = f["present"] == 1
     out = f"{u['cleared']} of {_many(f['present'], 'cell')} clear{'s' * one} the null of the maximum{bar}"
     if u["cleared"] and u["never"]: out += f"; none of {_each(u['never'])} does"
-    return [out + "."]
+    return [*one_by_one, out + "."]
 
 # %% ../nbs/22_describe.ipynb #f34f19fe
 def _gone(f: dict) -> list[str]:
@@ -308,7 +293,7 @@ _BESIDE = { # variables that stand beside an AUC
 def _not(f: dict) -> list[str]:
     "What the figure does not show"
     if f["metric"] != "auc": return [_BESIDE.get(f["metric"], _BESIDE[""]) if f["has_auc"] or f["metric"] in _BESIDE else
-        "It is not the AUC of a probe: how well a probe tells right answers from wrong ones here is another figure."]
+        f"It is not the AUC of a probe: how well a probe tells {_sorts(f)} here is another figure."]
     out = ["It is not attention, not how strong the activations are, not how much a token influences the answer, "
            "and not a correlation between tokens: it is what a probe can read there, which the model need not use."]
     if f["published"]:
@@ -332,8 +317,10 @@ def _short(f: dict) -> str:
     parts.append(f"largest at layer {k['layer']}, {at(k['position'])}")
     if "none" in b: parts.append(f"no high band: {b['none']}")
     else:
-        most = " and ".join(at(c["position"]) for c in b["columns"][:2])
-        parts.append(f"{_number(b['bar'])} and above in {_many(b['cells'], 'cell')}, the most of them at {most}")
+        most, n = at(b["columns"][0]["position"]), b["columns"][0]["cells"]
+        also = sum(c["cells"] == n for c in b["columns"]) - 1
+        parts.append(f"{_number(b['bar'])} and above in {_many(b['cells'], 'cell')}, at most {n} in one column ({most}"
+                     + f" and {also} more" * (also > 0) + ")")
     if "null" in f: parts.append(f"{_many(n := f['null']['cleared'], 'cell')} clear{'s' * (n == 1)} the null")
     if f["missing"]: parts.append(f"{_many(n := f['cells'] - f['present'], 'cell')} {'is' if n == 1 else 'are'} missing")
     while len(line := "; ".join(parts) + ".") > 300: parts.pop()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .canvas import _PLAIN, GREY, INK, KINDS, Picture, Pictures, _heading, _joined
+from .canvas import _PLAIN, GREY, INK, Picture, Pictures, _heading, _joined, _kinds
 from .cells import colour_ramp
 from .certainty import _wilson
 from .charts import _LEGIBLE, _bare, _cut, _written
@@ -89,6 +89,17 @@ def transfer_chart(
     return Picture(data=df, layer=layers, view=_bare(), title=_heading(title), description=told, **size).themed(theme)
 
 # %% ../nbs/20_findings.ipynb #b4f4c709
+_POINTS = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+
+def _by_kind(table: pd.DataFrame) -> pd.DataFrame: # share_correct, distinct, kind, questions, label; in the kinds' order
+    "Questions that fall together as one row; the kinds in the table's own order, where it names one"
+    df, own = _table(table, "share_correct", "distinct", "kind"), [str(k) for k in table.attrs.get("names") or ()]
+    df = df.dropna(subset=["share_correct", "distinct"]).assign(kind=df.kind.astype(str))
+    count = df.kind.value_counts()
+    points = df.groupby(["share_correct", "distinct", "kind"], sort=False).size().rename("questions").reset_index()
+    points["label"] = points.kind + points.kind.map(lambda k: f" ({count[k]})")
+    return points.sort_values("kind", key=lambda s: s.map(lambda k: own.index(k) if k in own else len(own)), kind="stable")
+
 def error_chart(
     table: pd.DataFrame, # share_correct (0 to 1), distinct (answers), kind; a row a question
     *,
@@ -97,24 +108,21 @@ def error_chart(
     theme: str|None=None, # "light", "dark"; None: as the notebook is
 ) -> Picture: # an Altair chart
     "How often a question is answered correctly, and in how many ways"
-    df = _table(table, "share_correct", "distinct", "kind").dropna(subset=["share_correct", "distinct"])
-    kinds = _names(df.kind)
-    if len(kinds) > len(KINDS): raise ValueError(f"{len(kinds)} kinds; only {len(KINDS)} can be told apart by eye: join some")
-    points = df.assign(kind=df.kind.astype(str)).groupby(["share_correct", "distinct", "kind"], sort=False).size()
-    points = points.rename("questions").reset_index()
-    shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"][:len(kinds)]
-    key = alt.Legend(title=None, orient="right", labelLimit=260, symbolOpacity=1)
-    chart = alt.Chart().mark_point(filled=True, opacity=.75).encode(
-        alt.X("share_correct:Q", title="answered correctly", **_SHARE),
+    points = _by_kind(table)
+    names = _names(points.label)
+    look = _kinds(names, "kinds") | dict(shape=(_POINTS * 2)[:len(names)])
+    key = alt.Legend(title=None, orient="right", labelLimit=260, symbolOpacity=1, symbolSize=80)
+    hue = [c("label:N", scale=alt.Scale(domain=names, range=look[k]), legend=key)
+           for k, c in dict(stroke=alt.Stroke, fill=alt.Fill, shape=alt.Shape).items()]
+    chart = alt.Chart().mark_point(opacity=.8, strokeWidth=1.5).encode(
+        alt.X("share_correct:Q", title="answered correctly", **_SHARE | dict(scale=alt.Scale(domain=[0, 1], padding=9))),
         alt.Y("distinct:Q", title="different answers", scale=alt.Scale(domain=[0, int(points.distinct.max()) + 1]),
               axis=alt.Axis(tickMinStep=1, **_PLAIN)),
-        alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=KINDS[:len(kinds)]), legend=key),
-        alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=shapes), legend=key),
-        alt.Size("questions:Q", legend=None, scale=alt.Scale(domain=[0, int(points.questions.max())], range=[12, 260])),
+        *hue, alt.Size("questions:Q", legend=None, scale=alt.Scale(domain=[0, int(points.questions.max())], range=[24, 260])),
         tooltip=["kind:N", alt.Tooltip("share_correct:Q", format=".0%"), "distinct:Q", "questions:Q"])
-    told = "Kinds of errors: " + ", ".join(f"{n} {k}" for k, n in df.kind.astype(str).value_counts().items())
-    return Picture(data=points.round(4), layer=[chart], width=width, height=height, title=_heading(f"{len(df)} questions"),
-                   description=told).themed(theme)
+    told = "Kinds of errors: " + ", ".join(names)
+    title = _heading(f"{points.questions.sum()} questions")
+    return Picture(data=points.round(4), layer=[chart], width=width, height=height, title=title, description=told).themed(theme)
 
 # %% ../nbs/20_findings.ipynb #75ea117a
 def selection_chart(
@@ -128,18 +136,18 @@ def selection_chart(
     df = _table(table, "method", "kind", "n", "accuracy").astype(dict(method=str, kind=str))
     if not {"low", "high"} <= set(df): df["low"], df["high"] = _wilson(df.accuracy * df.n, df.n)
     methods = _names(df.method)
-    if len(methods) > len(KINDS):
-        raise ValueError(f"{len(methods)} methods; only {len(KINDS)} can be told apart by eye: leave some out")
+    look = _kinds(methods, "methods")
     df["row"] = df.kind + " (" + df.n.astype(int).astype(str) + np.where(df.n < few, ") *", ")")
     df["pale"] = (df.n < few).astype(int)
     y = alt.Y("row:N", title=None, sort=_names(df.row), axis=alt.Axis(labelLimit=260, labelExpr=_LEGIBLE))
     base = alt.Chart().encode(y, alt.YOffset("method:N", scale=alt.Scale(domain=methods)),
                               opacity=alt.condition("datum.pale", alt.value(.4), alt.value(1)))
     share = alt.X("accuracy:Q", title="questions answered correctly", **_SHARE)
-    colour = alt.Color("method:N", title=None, scale=alt.Scale(domain=methods, range=KINDS[:len(methods)]),
-                       legend=alt.Legend(orient="top", columns=3, labelLimit=200, symbolOpacity=1))
+    key = alt.Legend(orient="top", title=None, columns=4, labelLimit=200, symbolOpacity=1, symbolStrokeWidth=1.5)
+    hue = [c("method:N", scale=alt.Scale(domain=methods, range=look[k]), legend=key)
+           for k, c in dict(stroke=alt.Stroke, fill=alt.Fill).items()]
     said = ["method:N", "kind:N", "n:Q", *(alt.Tooltip(f"{k}:Q", format=".1%") for k in ("accuracy", "low", "high"))]
-    layers = [base.mark_bar().encode(share, colour, tooltip=said),
+    layers = [base.mark_bar(strokeWidth=1).encode(share, *hue, tooltip=said),
               base.mark_rule(color=GREY, strokeWidth=1.5, aria=False).encode(alt.X("low:Q"), alt.X2("high:Q"))]
     note = [f"* fewer than {few} questions"] if df.pale.any() else []
     right = df.assign(right=df.accuracy * df.n).groupby("method", sort=False)[["right", "n"]].sum()
@@ -164,7 +172,8 @@ def _small(name: str, df: pd.DataFrame, axis: str, low: float, first: bool, widt
     if kind == "O": look["labelExpr"] = _LEGIBLE
     places = dict(scale=alt.Scale(domain=order)) if order else {} # not `sort`: Vega cannot sort by a name like "toString"
     x, scale = alt.X(f"at:{kind}", title=axis, axis=alt.Axis(**look), **places), alt.Scale(domain=[low, 1.], zero=False)
-    y = alt.Y("auc:Q", title="AUC" if first else None, scale=scale, axis=alt.Axis(tickCount=4, labels=first, **_PLAIN))
+    blank = {} if first else dict(labelExpr="' '") # as high as a number, so that the titles stand in one line
+    y = alt.Y("auc:Q", title="AUC" if first else None, scale=scale, axis=alt.Axis(tickCount=4, **blank, **_PLAIN))
     said = [alt.Tooltip(f"at:{kind}", title=axis), alt.Tooltip("auc:Q", title="AUC", format=".3f")]
     base, others = alt.Chart(mine).encode(x), alt.Chart(rest).mark_line(color=GREY, opacity=.35, strokeWidth=1, aria=False)
     layers = [others.encode(x, alt.Y("auc:Q"), detail="map:N"), base.mark_line(color=INK).encode(y, tooltip=said),

@@ -328,6 +328,7 @@ def _facts(acts: xr.DataArray, ans: pd.DataFrame, found: list[_Found], plan: _Pl
     if "selectivity" in plan.more and any(not f.reason for f in found):
         made["recurring"] = float(np.mean([recurring(f.rows["said"], f.fold) for f in found if not f.reason]))
     where = {k: str(acts.attrs.get(k) or "") for k in ("site", "model", "revision")}
+    if ans.attrs.get("target"): made["target"] = str(ans.attrs["target"]) # what "correct" stands for here
     return made | where | {"n_answers": len(rows), "n_groups": int(rows["group"].nunique()), "version": __version__}
 
 # %% ../nbs/11_maps.ipynb #5b1e7a09

@@ -15,6 +15,7 @@ import xarray as xr
 from fastcore.basics import patch
 
 from .charts import heatmap
+from .describe import describe
 from .maps import score_answers
 from .study import Study
 
@@ -81,12 +82,15 @@ def report(self:Study,
           ) -> Path: # the page
     "Write the study as one self-contained HTML page."
     pmap, ans, path = self.map(site), self.answers(), Path(path or self.path/"report.html")
-    chart = heatmap(pmap).to_html(inline=True, fullhtml=False)
+    words = describe(pmap)
+    chart = heatmap(pmap, alt=words.short).to_html(inline=True, fullhtml=False)
+    told = "".join(f"<p>{escape(p)}</p>" for p in words.text.split("\n\n"))
     title = f"Model {escape(self.lm_name)}, questions {escape(self.questions_name)}"
     a = {k: escape(str(pmap.attrs.get(k, ""))) for k in ("version", "site", "seed", "folds")}
     made = f"probe_nb {a['version']} · site {a['site']} · {len(ans)} answers · seed {a['seed']} · folds {a['folds']} by group"
     parts = [f"<h1>{title}</h1><p class=quiet>{made}</p>", f"<p>{escape(best_cell(pmap))}</p>",
              f"<div class=map>{chart}</div><p class=quiet>{_HOW_TO_READ}</p>",
+             f"<details><summary>The map in words</summary>{told}</details>",
              f"<h2>Answers</h2>{_rows(_outcomes(ans))}", *_surprise_parts(self, pmap, ans, site)]
     if self.lm_name == "demo": parts.append(f"<p class=quiet>{DEMO_NOTE}</p>")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from .cells import Ramp, colour_ramp
 _CSS = """<style>.pnb-text{font:15px/1.9 system-ui,sans-serif;max-width:60em;overflow-wrap:anywhere}
 .pnb-text s{text-decoration:none;padding:2px 0;white-space:pre-wrap;unicode-bidi:isolate}
 .pnb-text s.none{border-bottom:1px dotted}
-.pnb-text b{font-weight:400;outline:2px solid #d7191c;outline-offset:1px;border-radius:2px}
+.pnb-text b{font-weight:400;outline:2px solid #d7191c;outline-offset:1px;border-radius:2px;margin:0 3px}
 .pnb-text small{display:block;font-size:12px;line-height:1.6}
 .pnb-text i{display:inline-block;width:9em;height:.8em;margin:0 .5em}</style>"""
 

@@ -4,6 +4,7 @@ import json
 import re
 import struct
 import zlib
+from html import unescape
 
 import altair as alt
 import numpy as np
@@ -101,10 +102,26 @@ def test_every_cell_is_drawn_once_with_its_numbers():
     names = drawn(chart)
     assert len(names) == len(set(names)) == 30
     assert names[0].startswith("Token: last_q; Layer: 0; AUC: 0.3;") and "right answers: 70; wrong answers: 30" in names[0]
+    for name in names: # whom the score points to, in words, by the interval
+        low, high = map(float, re.search(r"interval: ([\d.]+) to ([\d.]+)", name).groups())
+        assert f"point to: {'right' if low > .5 else 'wrong' if high < .5 else 'neither'}" in name
     tips = {t["field"]: t for t in marks(chart, "rect")[0]["encoding"]["tooltip"]}
     assert list(tips) == ["layer", "position", "value", "right", "wrong", "interval", "points"]
     assert tips["value"]["format"] == ".3f"
     assert cell_table(a_map()).interval[0] == "0.250 to 0.350"
+
+
+def test_what_lies_on_a_cell_says_the_same_under_the_pointer():
+    chart = heatmap(full(), values=True)
+    tips = [[t["field"] for t in m["encoding"]["tooltip"]] for m in
+            (marks(chart, "rect")[0], marks(chart, "text")[0], *(p for p in marks(chart, "point") if p["mark"].get("size") == 7))]
+    assert len(tips) == 3 and tips[0] == tips[1] == tips[2]
+
+
+def test_a_target_of_ones_own_is_named_under_the_pointer():
+    name = 'say "no"' + HOSTILE
+    seen = unescape(drawn(heatmap(a_map(missing=(), target=name)))[0])
+    assert f"; {name}: 70; not {name}: 30;" in seen and f"point to: not {name}" in seen and "right" not in seen
 
 
 def test_missing_cells_are_grey_struck_through_and_say_why():
@@ -410,7 +427,7 @@ def test_marks_are_drawn_where_the_map_has_them_and_explained():
     chart = heatmap(full())
     df = chart.data
     assert df.clear.sum() == 16 and df.p.eq(.02).all(), "15 cells above, and the missing one is not marked"
-    bits = df.set_index(["layer", "position"]).rim
+    bits = df.set_index(["layer", "position"]).rim.fillna(0)
     assert bits[4, "exact_answer_last"] == 1 + 4 + 8 and bits[4, "-2"] == 1 + 2 and bits[5, "-2"] == 2 + 4 + 8
     assert bits.astype(bool).sum() == 3
     svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
@@ -464,11 +481,11 @@ def test_large_maps_have_small_specifications():
     values = {k: (dims, rng.random((64, 40))) for k in ("auc", "auc_low", "auc_high", "p_value")}
     values |= {k: (dims, rng.random((64, 40)) > .5) for k in ("above_null", "plateau")}
     values |= {k: (dims, np.full((64, 40), 300)) for k in ("n", "n_wrong")}
-    m = xr.Dataset(values, dict(layer=range(64), position=[str(-k) for k in range(40)]))
-    spec = json.dumps(heatmap(m).to_dict(), separators=(",", ":"))
-    assert len(spec) < 400_000
-    spec, written = (json.dumps(heatmap(m, height=400, values=v).to_dict(), separators=(",", ":")) for v in (False, True))
-    assert len(written) == len(spec), "numbers that could not be read are not carried along"
+    named = ["last_q", "first_answer", "second_answer", "exact_answer_before_first", "exact_answer_first", "exact_answer_last"]
+    m = xr.Dataset(values, dict(layer=range(64), position=named + [str(-k) for k in range(34, 0, -1)]))
+    size = lambda **k: len(json.dumps(heatmap(m, **k).to_dict(), separators=(",", ":")))
+    assert size() < size(values=True) < 360_000, "with numbers in the cells too"
+    assert size(height=400, values=True) == size(height=400), "numbers that could not be read are left out"
 
 
 def test_what_is_stored_as_a_png_alone_says_so():

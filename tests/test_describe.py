@@ -25,18 +25,25 @@ def a_map(auc, half=None, names=None, **more):
 
 @st.composite
 def maps(draw):
-    "Noise with a planted band and peak, here and there a missing cell."
+    "Noise with a planted band, peak, ridge, plateau or slope, with ties, below chance, and here and there a missing cell."
     L, P, seed = draw(st.integers(1, 12)), draw(st.integers(1, 8)), draw(st.integers(0, 10**6))
     rng = np.random.default_rng(seed)
-    auc = rng.normal(draw(st.sampled_from([.5, .6])), .04, (L, P))
+    auc = rng.normal(draw(st.sampled_from([.35, .5, .6])), .04, (L, P))
     if draw(st.booleans()):
         first, p = rng.integers(L), rng.integers(P)
         auc[first:rng.integers(first, L) + 1, p] = rng.uniform(.8, .9)
         auc[rng.integers(L), rng.integers(P)] = .95
+    what = draw(st.sampled_from(["", "ridge", "plateau", "hill", "slope"]))
+    if what == "ridge": auc[rng.integers(L)] += .3
+    if what == "plateau": auc[rng.integers(L):, rng.integers(P):] = .8
+    if what == "hill": auc += .3 * np.sin(np.linspace(0, np.pi, L))[:, None]
+    if what == "slope": auc += np.linspace(0, .3, L)[::draw(st.sampled_from([1, -1])), None] * rng.random(P)
+    if draw(st.booleans()): auc = (auc * 20).round() / 20
+    auc = auc.clip(0, 1)
     auc[rng.random((L, P)) < draw(st.sampled_from([0, 0, .3]))] = np.nan
     names = ["last_q", "first_answer", "exact_answer_first", "exact_answer_last", "-2", "-1", "own", "q"]
     names = rng.permutation(names)[:P].tolist()
-    half = draw(st.sampled_from([None, .02, .06]))
+    half = draw(st.sampled_from([None, .02, .06, .2]))
     return a_map(auc, None if half is None else half * rng.uniform(.5, 1.5, (L, P)), names)
 
 
@@ -112,10 +119,25 @@ def read_trend(t, column):
     elif shape == "rises and falls":
         assert (order[0], top) in up and (top, order[-1]) in down and t["at"] == (near[0], near[-1])
         assert not any(b <= top for _, b in down) and not any(a >= top for a, _ in up)
-    elif shape == "uneven": assert any(b == a for _, b in down for a, _ in up)
+    elif shape in read_thirds(column): pass
     elif shape == "flat": assert all(column[a][2] - column[b][1] <= .05 for a in order for b in order if a != b)
-    else: assert shape == ("not clear" if up or down else "no difference")
+    else: assert not read_thirds(column) and shape == ("thirds alike" if up or down else "no difference")
     if shape == "no difference": assert any(column[a][2] - column[b][1] > .05 for a in order for b in order if a != b)
+
+
+def read_thirds(column):
+    "What can be said of a column's thirds on average, from its definition; nothing where none is apart from another."
+    order, k = sorted(column), len(column) // 3
+    parts = dict(first=order[:k], middle=order[k:len(order) - k], last=order[len(order) - k:])
+    mean = {name: [sum(column[l][i] for l in ls) / len(ls) for i in range(3)] for name, ls in parts.items()}
+    above = lambda x, *others: all(mean[x][0] - mean[y][0] > .05 + 1e-9 and mean[x][1] > mean[y][2] for y in others)
+    names = list(parts)
+    rest = lambda x: [n for n in names if n != x]
+    if above("last", "middle") and above("middle", "first"): return {"rises from third to third"}
+    if above("first", "middle") and above("middle", "last"): return {"falls from third to third"}
+    if high := [x for x in names if above(x, *rest(x))]: return {f"highest in the {high[0]} third"}
+    if low := [x for x in names if all(above(y, x) for y in rest(x))]: return {f"lowest in the {low[0]} third"}
+    return {f"higher in the {x} third than in the {y}" for x in names for y in names if x != y and above(x, y)}
 
 
 def read_words(d, m):
@@ -137,6 +159,35 @@ def read_words(d, m):
         column = {l: v[0] for (l, p), v in c.items() if p == name}
         assert abs(column[min(column)] - float(first)) < 6e-4 and abs(max(column.values()) - float(top)) < 6e-4
         assert column[int(layer)] == max(column.values())
+    read_paragraphs(d, c, layers)
+
+
+def read_paragraphs(d, c, layers):
+    "The rest of what is said, from the words alone."
+    names = {p for _, p in c}
+    for words, said in re.findall(r"On average over its layers, (.+?): (.+?\))\.(?= |\n|$)", d.text):
+        for part in said.split("; likewise ")[0].split("); "):
+            name, a, b, z, top, layer = re.match(
+                r"(\S+) \(means ([\d.-]+), ([\d.-]+), ([\d.-]+); largest ([\d.-]+) at layer (\d+)", part).groups()
+            column = {l: v for (l, p), v in c.items() if p == name}
+            assert words in read_thirds(column) and column[int(layer)][0] == max(v[0] for v in column.values())
+            assert abs(float(top) - column[int(layer)][0]) < 6e-4
+            order, k = [column[l][0] for l in sorted(column)], len(column) // 3
+            for told, part_of in zip((a, b, z), (order[:k], order[k:len(order) - k], order[len(order) - k:])):
+                assert abs(float(told) - np.mean(part_of)) < 6e-4
+            assert (len(column) < len(layers)) == (f"; it has {len(column)} of {len(layers)} layers" in part)
+    told = re.findall(r"^Over depth\. (.*)$", d.text, re.M)
+    said = lambda p: re.search(rf"(?:: |; |, |likewise ){re.escape(p)}(?: \(|,|;|\.)", told[0])
+    if told: assert all(map(said, names)), "each column is told"
+    if found := re.search(r"(\d+) other cells? may be as high", d.text):
+        top = max(c.values(), key=lambda v: v[0])
+        assert int(found[1]) == sum(v[2] >= top[1] for v in c.values()) - 1
+    if found := re.search(r"Of (\d+) intervals?, (\d+) lies? wholly above 0.5 and (\d+) wholly below", d.text):
+        known = [len(c), sum(v[1] > .5 for v in c.values()), sum(v[2] < .5 for v in c.values())]
+        assert [int(x) for x in found.groups()] == known
+    if found := re.search(r"and above in \d+ cells?, at most (\d+) in one column \(\S+?(?: and (\d+) more)?\)", d.short):
+        each = [sum(v[0] >= d.facts["band"]["bar"] for (_, p), v in c.items() if p == name) for name in names]
+        assert max(each) == int(found[1]) and each.count(int(found[1])) == 1 + int(found[2] or 0)
 
 
 @settings(max_examples=60)
@@ -176,12 +227,22 @@ def test_the_word_for_a_column_holds_wherever_in_their_intervals_the_layers_lie(
     shape, top = d.facts["trends"][0]["shape"], int(v.argmax())
     assert (shape == "flat") == (check_claim(m, kind="trend", position="p0", direction="flat").verdict == "true")
     assert ("Flat" in d.text) == (shape == "flat") and ("Rises and stays" in d.text) == (shape == "rises")
-    assert ("Highest first" in d.text) == (shape == "falls") and ("Uneven" in d.text) == (shape == "uneven")
+    assert ("Highest first" in d.text) == (shape == "falls")
+    assert ("On average" in d.text) == (" third" in shape)
     for w in truths:
         if shape.startswith("rises"): assert w[0] < w[top]
         if "falls" in shape: assert w[-1] < w[top]
         if shape == "flat": assert np.ptp(w) <= .05 + 1e-9
-        if shape == "uneven": assert any(w[:j].max() > w[j] < w[j + 1:].max() for j in range(1, len(w) - 1))
+        if k := len(w) // 3:
+            mean = dict(first=w[:k].mean(), middle=w[k:-k].mean(), last=w[-k:].mean())
+            if found := re.fullmatch("(highest|lowest) in the (.*) third", shape):
+                assert {"highest": max, "lowest": min}[found[1]](mean, key=mean.get) == found[2]
+            two = re.fullmatch("higher in the (.*) third than in the (.*)", shape)
+            assert not two or mean[two[1]] > mean[two[2]]
+            if shape == "rises from third to third": assert mean["first"] < mean["middle"] < mean["last"]
+            if shape == "falls from third to third": assert mean["first"] > mean["middle"] > mean["last"]
+    change = check_claim(m, kind="trend", position="p0", direction="rises").verdict
+    if shape in ("rises from third to third", "highest in the last third", "lowest in the first third"): assert change != "false"
     if shape == "rises": assert (v[-2:] >= v.max() - .05 - 1e-9).all()
     if shape == "falls": assert v[0] >= v.max() - .05 - 1e-9
 
@@ -189,14 +250,30 @@ def test_the_word_for_a_column_holds_wherever_in_their_intervals_the_layers_lie(
 def test_shapes_that_were_named_wrongly():
     shape = lambda m, p=0: describe(m).facts["trends"][p]["shape"]
     b = load_published("fig6b")
-    assert shape(b, b.position.values.tolist().index("exact_answer_before_first")) == "uneven"
-    assert shape(a_map(np.c_[[.5, .8, .5, .5, .5, .5, .5, .79]], .01)) == "uneven"
-    assert shape(a_map(np.c_[[.62, .44, .47, .51, .76, .69, .91, .82]], .16)) == "not clear"
+    assert shape(b, b.position.values.tolist().index("exact_answer_before_first")) == "thirds alike"
+    assert shape(a_map(np.c_[[.5, .8, .5, .5, .5, .5, .5, .79]], .01)) == "lowest in the middle third"
+    assert shape(a_map(np.c_[[.62, .44, .47, .51, .76, .69, .91, .82]], .16)) == "higher in the last third than in the first"
+    assert shape(a_map(np.c_[[.7, .5, .7, .5, .7, .5]], .01)) == "thirds alike"
     dull = describe(a_map(np.c_[np.linspace(.5, .8, 8)], .16)).text
     assert "No difference between layers is shown" in dull and "Flat" not in dull
     part = a_map([[.72, .75], [.5, .5]], auc_low=[[.68, .45], [.4, .4]], auc_high=[[.76, .95], [.6, .6]])
     told = read_again(part).text
     assert "has 2 cells: p0 layer 0; p1 layer 0" in told and "It is not clearly above 0.5" in told
+
+
+def test_a_target_of_ones_own_is_named():
+    "A map of another yes or no does not tell right answers from wrong ones, and nobody says so."
+    best = dict(best_layer=2, best_position="p0", best_auc=.8, best_auc_low=.7, best_auc_high=.9, best_share=1., best_n=50)
+    told = describe(a_map(np.c_[[.6, .7, .8]], .05).assign_attrs(best, best_n_wrong=20, target="refused")).text
+    assert "tells answers that are refused from those that are not" in told and "20 of them not refused" in told
+    assert "right answers" not in told and "wrong" not in told
+
+
+def test_what_is_known_only_from_above_is_said_of_its_column():
+    m = load_published("fig6b")
+    assert "from at most 0.500 to 0.837" in describe(m).text
+    told = re.search(r"last_q \(0\.500 [^()]*; (\d+) known as at most 0\.500\)", describe(m).text)
+    assert int(told[1]) == int((m.auc.sel(position="last_q") <= .5).sum())
 
 
 def test_small_things_that_were_said_wrongly():
@@ -244,7 +321,7 @@ def test_null_nested_best_and_plateau():
                   "Within one standard error of the best lie 2 cells: p1 layers 3–4."): assert words in d.text, words
     paper = {k: v for k, v in m.attrs.items() if k != "best_share"} | dict(protocol="paper")
     paper = describe(m.drop_attrs().assign_attrs(paper))
-    assert "too high" in paper.text and "partly luck" not in paper.text
+    assert "too high" in paper.text and "luck may have" not in paper.text
     none = describe(m.assign(above_null=m.above_null & False))
     assert "There is no high band: no cell clears the null" in none.text
 
@@ -267,7 +344,7 @@ def test_extremes():
     d = read_again(a_map(np.full((5, 3), np.nan), reason=np.full((5, 3), "8 answers, 2 wrong", object)))
     assert "All cells are missing" in d.text and "8 answers, 2 wrong" in d.text and "every cell is missing" in d.short
     one = read_again(a_map([[.8]], .05))
-    assert "1 layer downwards (0), 1 position across (p0)" in one.text and "partly luck" not in one.text
+    assert "1 layer downwards (0), 1 position across (p0)" in one.text and "luck may have" not in one.text
     read_again(a_map(np.linspace(.5, .8, 12)[:, None], .05))
     rng = np.random.default_rng(1)
     big = read_again(a_map(rng.uniform(.4, .9, (64, 40)), .05))

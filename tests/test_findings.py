@@ -74,9 +74,30 @@ def test_tables_that_lack_something_are_refused_in_a_sentence(chart):
         assert "\n" not in str(e.value)
 
 
+def test_all_kinds_that_error_types_gives_are_drawn_and_told_apart():
+    from probe_nb.samples import KINDS as NAMED
+    kinds = [*NAMED, "none", "too few samples"]
+    types = pd.DataFrame(dict(share_correct=.5, distinct=range(len(kinds)), kind=kinds[::-1]))
+    types.attrs["names"] = list(NAMED)
+    chart = error_chart(types)
+    look = chart.to_dict()["layer"][0]["encoding"]
+    each = list(zip(*(look[k]["scale"]["range"] for k in ("stroke", "fill", "shape"))))
+    assert len(each) == len(set(each)) == len(kinds) == len(look["stroke"]["scale"]["domain"])
+    assert look["stroke"]["scale"]["domain"][:8] == [f"{k} (1)" for k in NAMED], "in the kinds' own order"
+    svg = vlc.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
+    assert all(f">{k} (1)<" in svg for k in kinds) and svg.count('aria-roledescription="point"') == len(kinds)
+
+
+def test_all_ways_of_choosing_are_drawn_and_told_apart():
+    ways = "greedy random majority logprob logprob_mean probe oracle".split()
+    table = pd.DataFrame(dict(method=ways, kind="All", n=100, accuracy=.5))
+    look = selection_chart(table).to_dict()["layer"][0]["encoding"]
+    assert len(set(zip(look["stroke"]["scale"]["range"], look["fill"]["scale"]["range"]))) == len(ways)
+
+
 def test_too_many_kinds_are_refused():
-    many = pd.DataFrame(dict(share_correct=0., distinct=1, kind=list("abcdefg")))
-    with pytest.raises(ValueError, match="join some"): error_chart(many)
+    many = pd.DataFrame(dict(share_correct=0., distinct=1, kind=list("abcdefghijklm")))
+    with pytest.raises(ValueError, match="13 kinds; only 12"): error_chart(many)
 
 
 def test_names_that_javascript_has_too_can_be_drawn():

@@ -203,6 +203,7 @@ def test_the_report_is_alone_and_escapes(study):
     text = page.split("</style>")[1]
     assert "<img src=x" not in page and "&lt;img src=x" in page and "construction" in page
     assert 'src="http' not in page and 'href="http' not in text and best_cell(study.map()).split(".")[0] in page
+    assert "The map in words" in page and "It is not attention" in page and "AUC over 8 layers" in page, "in words too"
 
 
 def test_a_file_in_the_way(tmp_path):
