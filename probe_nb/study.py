@@ -254,12 +254,26 @@ def map(self:Study,
     path = self.path/"map.zarr"/_slug(site)
     hand = _file_hash(self.path/"hand.jsonl")  # a map made before the last mark is an old one
     asked = json.dumps(dict(seed=self.card["seed"], layers=self.layers, hand=hand) | options, sort_keys=True, default=str)
-    if (found := _opened_map(path, asked)) is not None: return found
+    aside = path.with_name(f"{path.name}~{hashlib.sha256(asked.encode()).hexdigest()[:12]}")  # where one stands that came later
+    for there in (path, aside):
+        if (found := _opened_map(there, asked)) is not None: return _asked_for(found, there)
     ans = self.answers(progress)
     pmap = probe_map(self.acts(site, progress), ans, progress=show, **(dict(seed=self.card["seed"]) | options))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, lambda p: pmap.assign_attrs(options=asked).to_zarr(p, mode="w", consolidated=False))
-    return _opened_map(path, asked)
+    there = aside if path.exists() else path
+    _write_whole(there, lambda p: pmap.assign_attrs(options=asked).to_zarr(p, mode="w", consolidated=False))
+    return _opened_map(there, asked)
+
+@patch
+def last_map(self:Study,
+             site:str|None=None # default: the study's
+            ) -> xr.Dataset|None: # [layer, position]; `options` in attrs; None when there is none of today's answers and marks
+    "The map at `site` that was asked for last, however it was made."
+    path = self.path/"map.zarr"/_slug(site or self.site)
+    maps = [*path.parent.glob(f"{path.name}~*"), path]
+    maps = sorted((p for p in maps if p.exists() and p.suffix != ".partial"), key=lambda p: p.stat().st_mtime, reverse=True)
+    hand = _file_hash(self.path/"hand.jsonl")
+    return next((m for p in maps if (m := _opened_map(p)) is not None and json.loads(m.options).get("hand") == hand), None)
 
 # %% ../nbs/40_study.ipynb #c5c71844
 def _opened(path:Path, ans, pos, layers) -> xr.DataArray|None:
@@ -267,12 +281,17 @@ def _opened(path:Path, ans, pos, layers) -> xr.DataArray|None:
     try: return open_acts(path, ans, pos, layers)
     except (ValueError, FileNotFoundError): return None  # extract goes on with it, or says what is wrong
 
-def _opened_map(path:Path, asked:str) -> xr.Dataset|None:
-    "The map in the folder, if it was made with the same options."
+def _asked_for(pmap:xr.Dataset, path:Path) -> xr.Dataset:
+    "The same map, whose folder is now the one that was asked for last."
+    os.utime(path)
+    return pmap
+
+def _opened_map(path:Path, asked:str|None=None) -> xr.Dataset|None:
+    "The map in the folder, if it was made with the same options, or with any."
     if not path.exists(): return None
     try: pmap = xr.open_zarr(path, consolidated=False).load()
     except Exception as e: raise ValueError(f"{path} is damaged ({str(e).splitlines()[0]}): delete it and run again") from None
-    if pmap.attrs.get("options") != asked: return None
+    if asked not in (None, pmap.attrs.get("options")) or "options" not in pmap.attrs: return None
     text = {k: v.astype(object) for k, v in pmap.coords.items() if v.dtype.kind in "TU"}
     pmap = pmap.assign_coords(text | {"position": pmap["position"].values.astype(object)})
     strings = {v: pmap[v].astype(object) for v in pmap if pmap[v].dtype.kind in "TU"}
@@ -319,7 +338,7 @@ def variant(self:Study,
 def _repr_markdown_(self:Study) -> str:
     "What is in the folder, a row a stage."
     there = {n: (self.path/n).exists() for n in ("questions.parquet", "answers.parquet", "activations.zarr", "map.zarr")}
-    folders = lambda path: ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir()))
+    folders = lambda path: ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir() and "~" not in p.name))
     sites = {n: folders(self.path/n) for n in ("activations.zarr", "map.zarr") if there[n]}
     rows = "\n".join(f"| `{n}` | {'✓ ' + sites.get(n, '') if ok else '–'} |" for n, ok in there.items())
     safe = lambda s: str(s).replace("`", "").replace("<", "&lt;").replace("|", "/")

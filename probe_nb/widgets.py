@@ -9,9 +9,6 @@ __all__ = ['Explorer']
 import base64
 import html
 import itertools
-import json
-import threading
-from contextlib import nullcontext
 
 import ipywidgets as W
 import traitlets as T
@@ -21,34 +18,18 @@ from fastcore.basics import patch
 from .answer_list import ORDERS, AnswerList, with_kinds
 from .charts import Picture, heatmap
 from .evidence import TABS
-from .kinds import LDAProbe, MassMeanProbe, MLPProbe, RidgeProbe
 from .live import Keys, Lane, box, button, choice, field, label, line, meaning, sentence, summary
+from .offers import METRICS, PROBES, SETS, SITES, how_made, models_here, options_of
 from .panes import CellPane, MapPane
-from .picked_answer import PickedAnswer
+from .picked_answer import PickedAnswer, door
 from .scoring import Scoring
 from .strips import guarded, show_alive
-from .study import Study, _slug
+from .study import Study
 
 # %% ../nbs/45_widgets.ipynb #0b7dc53a
 _COUNT = itertools.count(1)
-_METRICS = dict(auc="AUC", auc_low="AUC, lower bound", auc_high="AUC, upper bound", accuracy="accuracy", n="answers",
-                n_wrong="wrong answers", auprc="AUPRC", brier="Brier score", ece="calibration error", recall_at_1="recall at 1",
-                recall_at_5="recall at 5", selectivity="selectivity", code_length="code length", compression="compression")
-_MORE = dict.fromkeys([*_METRICS][6:]) | dict(compression="code_length") # what a map must be asked for
-_PROBES = {"logistic": None, "mass mean": MassMeanProbe, "LDA": LDAProbe, "ridge": RidgeProbe, "MLP": MLPProbe}
-_SITES = ["resid", "mlp_in", "mlp_out", "mlp_act", "attn_out", "head"]
 _WAITING = ("The map is being made: the model answers, what happens inside it is read, and probes are trained.<br>"
             "You can go on in other cells; what is finished is kept, whatever happens.")
-
-def _resting(study: Study) -> dict:
-    "How the map that lies in the folder was made, as far as the explorer can ask for it; {} where there is none"
-    path = study.path/"map.zarr"/_slug(study.site)
-    if not path.exists(): return {}
-    try: asked = json.loads(xr.open_zarr(path, consolidated=False).attrs["options"])
-    except (KeyError, ValueError, OSError): return {} # whoever opens it says what is wrong
-    said = {repr(kind()): name for name, kind in _PROBES.items() if kind}
-    probe = said.get(" ".join(str(asked.get("probe")).split()), "logistic")
-    return dict(probe=probe, protocol=asked.get("protocol", "honest"), more=tuple(asked.get("more", ())))
 
 # %% ../nbs/45_widgets.ipynb #56d4aca5
 class Explorer(T.HasTraits):
@@ -56,9 +37,9 @@ class Explorer(T.HasTraits):
     model = T.Unicode(help="'demo', a folder, or a hub id: what Run takes")
     questions = T.Unicode(help="'demo', or a file: what Run takes")
     site = T.Unicode(help="where in the block: what Run takes")
-    probe = T.Enum(list(_PROBES), "logistic", help="the kind of probe: what Run takes")
+    probe = T.Enum(list(PROBES), "logistic", help="the kind of probe: what Run takes")
     protocol = T.Enum(["honest", "paper"], "honest", help="how cells are scored: what Run takes")
-    metric = T.Enum(list(_METRICS), "auc", help="which of the map's variables is drawn")
+    metric = T.Enum(list(METRICS), "auc", help="which of the map's variables is drawn")
     layers = T.Tuple(T.Int(), T.Int(), default_value=(0, 0), help="the first and the last layer shown")
     positions = T.List(T.Unicode(), help="the positions shown")
     cell = T.Tuple(T.Int(), T.Unicode(), default_value=(-1, ""), help="the picked layer and position")
@@ -68,45 +49,91 @@ class Explorer(T.HasTraits):
     outcome, dataset, kind, search = T.Unicode(), T.Unicode(), T.Unicode(), T.Unicode() # which answers are listed
     status, error, busy = T.Unicode(), T.Unicode(), T.Bool()
 
+    @T.validate("cell", "layers", "positions", "example")
+    def _can_be(self, proposal):
+        getattr(self, f"_check_{proposal.trait.name}")(proposal.value)
+        return proposal.value
+
     def __init__(self,
-        study: Study, # whose map to show; made in the background when it is not there yet
+        study: Study|None=None, # whose map to show, made in the background when it is not there yet; None: that in `folder`
         **state: object, # what `state()` gave, to come back to the same view
     ):
+        if study is None and "folder" not in state: raise TypeError("give a study, or the folder=… of one")
+        study, _ = study or Study(state["folder"]), state.pop("folder", None)
         super().__init__(model=study.lm_name, questions=study.questions_name, site=study.site)
+        self.home = self.study = study
         if unknown := set(state) - set(self.state()):
             raise TypeError(f"Explorer knows no {', '.join(sorted(unknown))}; it knows {', '.join(self.state())}")
-        self.home = self.study = study
-        self.pmap, self.ans, self._scoring, self._quiet, self._disk = None, None, None, False, threading.Lock()
+        self.pmap, self.ans, self._scoring, self._quiet, self._shown_with = None, None, None, False, {}
         self._wanted = {k: state.pop(k) for k in _LATER if k in state} # they wait for the map
-        rests = _resting(study)
-        self._more = rests.pop("more", ())
-        for k, v in (rests | state).items(): setattr(self, k, v)
-        self._mapping, self._shown_with = Lane(self._progress), {}
+        rests = study.last_map()
+        controls, self._kept, self._foreign = ({}, {}, "") if rests is None else how_made(rests)
+        for k, v in (controls | state).items(): setattr(self, k, v)
+        self._mapping = Lane(self._progress)
         self._build()
-        self.run()
-        self._mapping.thread.join(3 if rests else .1) # a map that lies on disk is there at first sight
+        as_it_rests = rests is not None and all(getattr(self, k) == v for k, v in (controls | self._own()).items())
+        self._make(lambda: study, self._options(), rests) if as_it_rests else self.run()
+        self._mapping.thread.join(3 if as_it_rests else .1) # a map that lies on disk is there at first sight
 
-    def state(self) -> dict: # plain values; `Explorer(study, **state)` shows the same
+    def state(self) -> dict: # plain values; `Explorer(**state)` shows the same
         "What is chosen and shown"
-        return {k: getattr(self, k) for k in (*_ASKED, "metric", *_LATER, "tab", "order")}
+        kept = {k: getattr(self, k) for k in (*_ASKED, "metric", *_LATER, "tab", "order")}
+        return dict(folder=str(self.home.path)) | kept
+
 
 # %% ../nbs/45_widgets.ipynb #18e7bf67
 _ASKED = ("model", "questions", "site", "probe", "protocol")
 _LISTED = ("outcome", "dataset", "kind", "search")
 _LATER = ("layers", "positions", "cell", "example", *_LISTED)
 
+# %% ../nbs/45_widgets.ipynb #a7c40002
+@patch
+def _own(self: Explorer) -> dict:
+    "What the controls say for the study that the explorer was opened with"
+    return dict(model=self.home.lm_name, questions=self.home.questions_name, site=self.home.site)
+
+def _refuse(name: str, value: object, there: str): raise T.TraitError(f"{name} cannot be {value!r}: {there}")
+
+@patch
+def _check_cell(self: Explorer, cell: tuple):
+    "A cell that is drawn, or none"
+    if self.pmap is None or self._quiet or cell == (-1, ""): return
+    for value, name in zip(cell, ("layer", "position")):
+        if value not in (shown := self.shown().indexes[name].tolist()):
+            _refuse("cell", cell, f"{name}s shown are {', '.join(map(str, shown)) or 'none'}")
+
+@patch
+def _check_layers(self: Explorer, layers: tuple):
+    "The first and the last of the map's layers"
+    if self.pmap is None: return
+    first, last = int(self.pmap.indexes["layer"].min()), int(self.pmap.indexes["layer"].max())
+    if first <= layers[0] <= layers[1] <= last: return
+    _refuse("layers", layers, f"give the first and the last one, from {first} to {last}")
+
+@patch
+def _check_positions(self: Explorer, positions: list):
+    "Positions of the map"
+    there = positions if self.pmap is None else self.pmap.indexes["position"].tolist()
+    if gone := [p for p in positions if p not in there]: _refuse("positions", gone, f"the map has {', '.join(there)}")
+
+@patch
+def _check_example(self: Explorer, example: int):
+    "An answer of the study, or none"
+    if self.ans is not None and example != -1 and not (self.ans["example"] == example).any():
+        _refuse("example", example, f"answers are {self.ans['example'].min()} to {self.ans['example'].max()}, and -1 is none")
+
 # %% ../nbs/45_widgets.ipynb #74c8413d
 @patch
 def _build(self: Explorer):
     "All widgets, tied to the traits"
     self._range = W.IntRangeSlider(continuous_update=False, layout=W.Layout(width="100%", max_width="300px"))
-    metric = W.Dropdown(options=[(v, k) for k, v in _METRICS.items()], layout=W.Layout(width="100%", max_width="240px"))
-    self._asked = dict(model=field("model", ["demo", self.model], "demo, a folder, a hub id"),
-                       questions=field("questions", ["demo", self.questions], "demo, or a file"),
-                       site=choice("site", [*_SITES, self.site]), probe=choice("probe", list(_PROBES)),
+    metric = W.Dropdown(options=[(v, k) for k, v in METRICS.items()], layout=W.Layout(width="100%", max_width="240px"))
+    self._asked = dict(model=field("model", models_here(self.model), "demo, a folder, a hub id"),
+                       questions=field("questions", [self.questions, *SETS], "demo, a set, a file"),
+                       site=choice("site", [*SITES, self.site]), probe=choice("probe", list(PROBES)),
                        protocol=choice("protocol", ["honest", "paper"]))
     self._map, self._told, self.answers = MapPane(_WAITING), CellPane(self.best), AnswerList()
-    self.picked = PickedAnswer(self._again, self._disk)
+    self.picked = PickedAnswer(self._again)
     tied = self._asked | dict(metric=metric, layers=self._range)
     for name, widget in tied.items(): T.link((self, name), (widget, "value"))
     for name, pane in (("cell", self._map), ("cell", self._told), ("tab", self._told)): T.link((self, name), (pane, name))
@@ -193,7 +220,7 @@ def _draw(self: Explorer):
     else: self._tell()
     picture = heatmap(shown, self._drawn(), width=min(28 * shown.sizes["position"], 460))
     self._map.put(shown, picture)
-    if self.metric not in self.pmap: self.status = f"This map has no {_METRICS[self.metric]} yet: Run makes it."
+    if self.metric not in self.pmap: self.status = f"This map has no {METRICS[self.metric]} yet: Run makes it."
     elif self.status.startswith("This map has no"): self.status = summary(self.pmap)
 
 @patch
@@ -220,15 +247,18 @@ def _draw_detail(self: Explorer):
 def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) -> Scoring:
     "What stands behind the cells of a map"
     made = {k: pmap.attrs[k] for k in ("seed", "folds") if k in pmap.attrs and (k == "seed" or pmap.attrs[k] > 1)}
+    made |= {k: v for k, v in options.items() if k in ("folds", "seed", "C", "scale", "ci", "protocol", "probe")}
+    foreign = self._foreign
     def read():
-        with self._disk: return study.acts(progress=False)
+        if foreign: raise ValueError(f"this map's probe is {foreign}, which the explorer cannot make: its scores are not shown")
+        with door(study): return study.acts(progress=False)
     def told():
         if self._scoring is not mine: return
         self._draw_detail()
         self.answers.put(self.ans, mine.scores(self.cell))
     def failed(e):
         if self._scoring is mine: self._told.note.value, self.error = "", sentence(e)
-    mine = Scoring(pmap, ans, read, made | {k: v for k, v in options.items() if k != "more"}, told, failed)
+    mine = Scoring(pmap, ans, read, made, told, failed)
     return mine
 
 # %% ../nbs/45_widgets.ipynb #75ea117a
@@ -249,20 +279,16 @@ def _pressed(self: Explorer):
 # %% ../nbs/45_widgets.ipynb #e79a6e49
 @patch
 def _options(self: Explorer) -> dict:
-    "What Run asks of the study's map; nothing that is so anyway"
-    more = sorted({*self._more} | ({_MORE[self.metric] or self.metric} if self.metric in _MORE else set()))
-    asked = dict(protocol=self.protocol) if self.protocol != "honest" else {}
-    asked |= dict(probe=_PROBES[self.probe]()) if _PROBES[self.probe] else {}
-    return asked | (dict(more=more) if more else {})
+    "What Run asks of the study's map"
+    return options_of(self.probe, self.protocol, self.metric, **self._kept)
 
 # %% ../nbs/45_widgets.ipynb #c5c71844
 @patch
 def run(self: Explorer) -> None:
     "Make the map that the controls ask for, in the background; it is shown when it is there"
-    own = dict(lm=self.home.lm_name, questions=self.home.questions_name, site=self.home.site)
-    asked = dict(lm=self.model.strip(), questions=self.questions.strip(), site=self.site)
-    other = {k: v for k, v in asked.items() if v and v != own[k]}
-    self._make(lambda: self.home.variant(**other) if other else self.home, self._options(), {"lm", "questions"} & {*other})
+    asked, self._foreign = dict(model=self.model.strip(), questions=self.questions.strip(), site=self.site), ""
+    other = {dict(model="lm").get(k, k): v for k, v in asked.items() if v and v != self._own()[k]}
+    self._make(lambda: self.home.variant(**other) if other else self.home, self._options())
 
 @patch
 def stop(self: Explorer) -> None:
@@ -283,14 +309,14 @@ def wait(
 
 # %% ../nbs/45_widgets.ipynb #f34f19fe
 @patch
-def _make(self: Explorer, find, options: dict, elsewhere: set):
-    "A map of the study that `find()` gives, in the background"
+def _make(self: Explorer, find, options: dict, pmap: xr.Dataset|None=None):
+    "A map of the study that `find()` gives, in the background; or this one, with what belongs to it"
     self.error, self.busy, self.status = "", True, "starting …"
     def work(progress):
-        with nullcontext() if elsewhere else self._disk: # one at a time in this folder
-            study = find()
-            pmap = study.map(progress=progress, **options)
-            return study, pmap, with_kinds(study.answers()), options
+        study = find()
+        with door(study): # one at a time in this folder
+            found = study.map(progress=progress, **options) if pmap is None else pmap
+            return study, found, with_kinds(study.answers()), options
     self._mapping.start(work, self._arrived, self._failed, self._ended)
 
 @patch
@@ -308,7 +334,8 @@ def _arrived(self: Explorer, made: tuple):
     moved = self.pmap is None or study.path != self.study.path or study.site != self.study.site
     was = None if moved or fresh else float(self.pmap.auc.sel(layer=self.cell[0], position=self.cell[1]))
     if moved or options != self._shown_with: self.picked.of(study, options)
-    self.study, self.pmap, self.ans, self._shown_with, self._more = study, pmap, ans, options, tuple(options.get("more", ()))
+    self.study, self.pmap, self.ans, self._shown_with = study, pmap, ans, options
+    self._kept = {k: v for k, v in options.items() if k not in ("probe", "protocol")}
     if self._scoring is not None: self._scoring.stop()
     self._scoring = self._behind(study, pmap, ans, options)
     self._quiet = True
@@ -316,14 +343,20 @@ def _arrived(self: Explorer, made: tuple):
         self._chips()
         self._range.min, self._range.max = min(self._range.min, layers.min()), layers.max()
         self._range.min = layers.min()
-        self.layers = tuple(self._wanted.pop("layers", (int(layers.min()), int(layers.max()))))
-        self.positions = self._wanted.pop("positions", names)
-    if moved or fresh: self.cell = tuple(self._wanted.pop("cell", (-1, ""))) # the best one, unless asked for
+        self._take("layers", (int(layers.min()), int(layers.max())))
+        self._take("positions", names)
+    if moved or fresh: self.cell = (-1, "") # the best one, unless another is asked for
     self._quiet, self.status = False, summary(pmap)
-    for name in _LISTED: self._wanted.get(name) is None or setattr(self, name, self._wanted.pop(name))
+    for name in ("cell", *_LISTED): self._take(name, getattr(self, name))
     self._draw()
     if was is not None: self._told_change(was)
-    if "example" in self._wanted: self.example = self._wanted.pop("example")
+    self._take("example", self.example)
+
+@patch
+def _take(self: Explorer, name: str, default: object):
+    "What was wanted of a trait before there was a map, if it can be had"
+    try: setattr(self, name, self._wanted.pop(name, default))
+    except T.TraitError as e: self.error, _ = str(e), setattr(self, name, default)
 
 @patch
 def _told_change(self: Explorer, was: float):
@@ -334,7 +367,7 @@ def _told_change(self: Explorer, was: float):
 @patch
 @guarded
 def _again(self: Explorer): # an answer was marked: the map that is shown, with it
-    self._make(lambda: self.study, self._shown_with, set())
+    self._make(lambda: self.study, self._shown_with)
 
 @patch
 def _failed(self: Explorer, error: Exception):

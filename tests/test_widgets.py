@@ -49,6 +49,7 @@ class FakeStudy:
         if self.fail: raise self.fail
         return self.pmap
 
+    def last_map(self): return None
     def acts(self, progress=None): return ACTS
     def answers(self, progress=None): return ANS
 
@@ -223,9 +224,29 @@ def test_state_comes_back(explorer):
     explorer.cell = (3, "last_q")
     again = Explorer(FakeStudy(), **explorer.wait(30).state()).wait(30)
     assert again.state() == explorer.state() and outlined(again) == outlined(explorer) == 4
+    assert explorer.state()["folder"] == "no_such_folder/demo"
     other = Explorer(FakeStudy(), **(explorer.state() | dict(site="resid"))).wait(30)
     assert other.home.made == [dict(site="resid")] and other.study.site == "resid"
     with pytest.raises(TypeError, match="knows no colour"): Explorer(FakeStudy(), colour="red")
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(explorer):
+    before = explorer.state()
+    for name, value, told in (("cell", (9, "last_q"), r"cell cannot be \(9, 'last_q'\): layers shown are 0, 1, 2, 3"),
+                              ("cell", (1, "first"), "positions shown are last_q, exact_answer_last"),
+                              ("layers", (2, 7), "give the first and the last one, from 0 to 3"), ("layers", (3, 1), "0 to 3"),
+                              ("positions", ["x", "-1"], r"positions cannot be \['x'\]: the map has last_q"),
+                              ("example", 99, "answers are 0 to 59, and -1 is none"), ("example", -5, "-1 is none")):
+        with pytest.raises(traitlets.TraitError, match=told): setattr(explorer, name, value)
+    assert explorer.state() == before and explorer.error == "" and outlined(explorer) == explorer._map.number()
+    explorer.layers = (2, 3)
+    with pytest.raises(traitlets.TraitError, match="layers shown are 2, 3"): explorer.cell = (1, "last_q")
+
+
+def test_state_that_does_not_fit_is_said_and_the_rest_is_kept():
+    explorer = Explorer(FakeStudy(), positions=["mine"], layers=(1, 2), cell=(7, "last_q"), search="x").wait(30)
+    assert explorer.positions == TOKENS and explorer.layers == (1, 2) and explorer.search == "x"
+    assert "cannot be" in explorer.error and explorer.cell[0] in (1, 2) and not explorer._quiet
 
 
 # Other maps
@@ -377,6 +398,62 @@ def test_run_asks_for_probe_protocol_and_variables(explorer):
     explorer.probe, explorer.protocol, explorer.metric = "logistic", "paper", "auc"
     explorer.run()
     assert explorer.wait(30).home.asked == dict(protocol="paper", more=["brier"]), "what the map has is kept"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    "A real study, as small as can be scored."
+    from probe_nb.study import Study
+    study = Study(tmp_path_factory.mktemp("runs") / "small", n=120, layers=[2, 5], progress=False)
+    study.map(folds=4, permutations=20, positions=["last_q", "exact_answer_last"])
+    return study
+
+
+def test_map_that_lies_in_the_folder_is_shown_as_it_was_made(small):
+    explorer = Explorer(small).wait(60)
+    assert explorer.error == "" and explorer.pmap.attrs["folds"] == 4 and explorer.positions == ["last_q", "exact_answer_last"]
+    explorer.protocol = "paper"
+    explorer.run()
+    assert explorer.wait(60).pmap.attrs["protocol"] == "paper" and explorer.error == ""
+    assert explorer.positions == ["last_q", "exact_answer_last"], "what the controls cannot say is kept"
+    mine = small.map(folds=4, permutations=20, positions=["last_q", "exact_answer_last"], progress=lambda *a, **k: 1 / 0)
+    assert mine.attrs["permutations"] == 20, "it is still there, and nothing is made again"
+    again = Explorer(**explorer.state()).wait(60)
+    assert again.error == "" and again.pmap.attrs["protocol"] == "paper" and again.state() == explorer.state()
+
+
+def test_map_of_a_probe_that_cannot_be_made_here_is_shown_and_said(small):
+    from probe_nb.kinds import RidgeProbe
+    small.map(probe=RidgeProbe(alpha=7.), positions=["last_q"], permutations=0)
+    explorer = Explorer(small).wait(60)
+    assert explorer.pmap.attrs["probe"] == "RidgeProbe(alpha=7.0)" and explorer.positions == ["last_q"]
+    assert "this map's probe is RidgeProbe(alpha=7.0)" in explorer.error
+    explorer.run()
+    assert explorer.wait(60).error == "" and "probe" not in explorer.pmap.attrs
+
+
+def test_model_in_a_folder(small, tmp_path):
+    import shutil
+
+    from probe_nb.loading import DEMO
+    shutil.copytree(DEMO, tmp_path / "mine")
+    explorer = Explorer(small).wait(60)
+    explorer.model = str(tmp_path / "mine")
+    explorer.run()
+    explorer.wait(120)
+    assert explorer.error == "" and explorer.study.lm_name == str(tmp_path / "mine") != explorer.home.lm_name
+    assert explorer.study.path != small.path and explorer.pmap.attrs["model"] == str(tmp_path / "mine")
+
+
+def test_model_that_the_hub_cannot_give_is_one_sentence(small, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.model_info", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
+    explorer = Explorer(small).wait(60)
+    before = explorer.pmap
+    explorer.model = "nobody/nothing"
+    explorer.run()
+    assert explorer.wait(60).error.startswith("no model 'nobody/nothing'") and explorer.error.count("\n") == 0
+    assert explorer.pmap is before and explorer.study.path == small.path
 
 
 def test_made_again_map_keeps_the_cell_and_says_what_changed(explorer):
