@@ -21,7 +21,7 @@ start = time.monotonic()
 from probe_nb.study import Study
 from probe_nb.widgets import Explorer
 study = Study({folder!r}, progress=False)
-pmap, imported = study.map(), time.monotonic()
+pmap, imported, used = study.map(), time.monotonic(), time.process_time()
 explorer = study.explore()
 explorer"""
 
@@ -55,13 +55,15 @@ class Numbers:
         assert not lab.errors(), lab.errors()
         lab.page.wait_for_selector(OUTLINE, timeout=60_000)
         print("\nfirst paint, from import to the outlined cell, s", lab.value("round(time.monotonic() - imported, 2)"))
+        print("of that the kernel's processor, s", lab.value("round(time.process_time() - used, 2)"), "; load", os.getloadavg()[0])
         print("imports and opening, s", lab.value("round(imported - start, 2)"))
         lab.page.wait_for_timeout(1000)
-        cells = [at(n, t) for n in (1, 3, 5) for t in ("exact_answer_last", "-1", "second_answer", "last_q")]
+        places = [(n, t) for n in (1, 3, 5) for t in ("exact_answer_last", "-1", "second_answer", "last_q")]
+        cells = [at(*place) for place in places]
         told("click to numbers, scores being made", lab.page.evaluate(CLICKS, [cells, CARD]))
-        wait_for(lab, "not explorer._scoring.lane.thread.is_alive()")
-        told("click to numbers, scores made before", lab.page.evaluate(CLICKS, [cells[::-1], CARD]))
-        told("click to curve, scores made before", lab.page.evaluate(CLICKS, [cells, ".probe-nb-cell svg"]))
+        wait_for(lab, f"all(place in explorer._scoring.of for place in {places})")
+        told("click to numbers, scores made before", lab.page.evaluate(CLICKS, [cells[-2::-1], CARD]))
+        told("click to curve, scores made before", lab.page.evaluate(CLICKS, [cells[1:], ".probe-nb-cell .probe-nb-chart"]))
         session = lab.page.context.new_cdp_session(lab.page)
         def heap():
             session.send("HeapProfiler.collectGarbage")
@@ -76,8 +78,8 @@ class Numbers:
         lab.run_all()
         run = lab.page.locator(".probe-nb-top").get_by_role("button", name="Run")
         took, at = [], []
-        for _ in range(24):
-            lab.page.wait_for_timeout(2500)
+        for k in range(12):
+            lab.page.wait_for_timeout(1500 + 1000 * k)
             if lab.value("explorer.busy") == "False": break
             at.append(lab.value("explorer.status"))
             took.append(lab.page.evaluate(STOPPED))

@@ -6,6 +6,7 @@
 __all__ = ['ORDERS', 'line_up', 'sift', 'with_kinds', 'AnswerList']
 
 # %% ../nbs/45_answer_list.ipynb #44e0b9f1
+import html
 from importlib.resources import files
 
 import anywidget
@@ -136,3 +137,16 @@ def _texts(rows: pd.DataFrame, column: str) -> list[str]:
     said = [t if isinstance(t, str) else " / ".join(map(str, t)) if isinstance(t, (list, tuple, np.ndarray)) else str(t)
             for t in rows[column]]
     return [visible(t, 160, " ") for t in said]
+
+# %% ../nbs/45_answer_list.ipynb #a7c40003
+@patch
+def still(
+    self: AnswerList,
+    most: int=5, # rows
+) -> str: # HTML, escaped; "" where there are none
+    "The first answers, without a kernel"
+    row = lambda kind, texts: "<tr>" + "".join(f"<{kind}>{html.escape(t)}</{kind}>" for t in texts) + "</tr>"
+    if not self._table.rows: return ""
+    order = next(words for words, name in ORDERS.items() if name == self.order)
+    rows = row("th", self._table.heads) + "".join(row("td", texts) for texts in self._table.rows[:most])
+    return f"<p>{order}: {html.escape(self._said.value)}</p><table>{rows}</table>"

@@ -1,5 +1,6 @@
 // Keys pressed in the explorer stay there: in JupyterLab's command mode, arrows would move between cells and Enter would open one.
 // A map (.probe-nb-map) can be reached with Tab; arrows on it are told to Python.
+// A field with a list would offer only what matches the name that stands in it: while it is entered and untouched, the name is its hint.
 function keep(event) {
   if (!event.ctrlKey && !event.metaKey && !event.altKey && !(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
 }
@@ -13,11 +14,25 @@ export default {
       event.preventDefault(); // the page stays where it is
       model.send({ key: event.key, map });
     }
+    let held = null;
+    function enter({ target }) {
+      if (!target.list || !target.value) return;
+      held = { value: target.value, hint: target.placeholder };
+      Object.assign(target, { value: "", placeholder: held.value });
+    }
+    const type = ({ target }) => { if (held && target.list) held.typed = true; };
+    function leave({ target }) {
+      if (!held || !target.list) return;
+      if (!held.typed && !target.value) target.value = held.value;
+      target.placeholder = held.hint;
+      held = null;
+    }
+    const heard = { keydown: [walk, keep], focusin: [enter], input: [type], focusout: [leave] };
+    const each = (what) => Object.entries(heard).forEach(([name, all]) => all.forEach((f) => top[what](name, f)));
     const seek = () => {
       top = el.closest(".probe-nb");
       if (!top) { timer = setTimeout(seek, 50); return; } // not yet part of the page
-      top.addEventListener("keydown", walk);
-      top.addEventListener("keydown", keep);
+      each("addEventListener");
       for (const map of maps()) {
         map.tabIndex = 0;
         map.setAttribute("role", "group");
@@ -28,7 +43,7 @@ export default {
     seek();
     return () => {
       clearTimeout(timer);
-      if (top) { top.removeEventListener("keydown", walk); top.removeEventListener("keydown", keep); }
+      if (top) each("removeEventListener");
     };
   },
 };

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LiveChart', 'clickable', 'meaning', 'card', 'summary', 'Stopped', 'Lane', 'box', 'line', 'label', 'button', 'field',
-           'choice', 'Keys', 'sentence']
+           'choice', 'Keys', 'sentence', 'image']
 
 # %% ../nbs/23_live.ipynb #6526c3a4
+import base64
 import html
 import math
 import threading
@@ -120,6 +121,7 @@ class Lane:
         told: Callable, # told(fraction, text) hears how far the work is, ten times a second at most
     ):
         self.told, self.lock, self.thread, self.signal = told, threading.Lock(), None, threading.Event()
+        self.ended = lambda stopped: None
 
     def start(self,
         work: Callable, # work(progress) → value; it walks its batches with `progress(items, total=, desc=)`
@@ -129,7 +131,8 @@ class Lane:
     ):
         "Stop what runs, and run this"
         self.stop()
-        mine = self.signal = threading.Event()
+        mine, self.ended = threading.Event(), ended
+        self.signal = mine
         thread = threading.Thread(target=self._run, args=(mine, work, done, failed, ended), daemon=True)
         thread.start()
         self.thread = thread # who waits for a thread finds one that runs, or has run
@@ -137,6 +140,12 @@ class Lane:
     def stop(self):
         "What runs ends at its next batch"
         self.signal.set()
+
+    def leave(self):
+        "Stopped at once for whoever looks; what runs ends at its next batch, unheard"
+        self.stop()
+        self.signal = threading.Event()
+        self.ended(True)
 
     def wait(self,
         seconds: float|None=None, # at most; None: as long as it takes
@@ -245,3 +254,11 @@ def sentence(
     told = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())[:400]
     ours = told and isinstance(error, (ValueError, LookupError, OSError, TypeError))
     return told if ours else f"{type(error).__name__}: {told}"
+
+def image(
+    chart: Picture, # any
+) -> str: # HTML
+    "A chart as a picture that needs no kernel"
+    data, about = chart._repr_mimebundle_()
+    png, said = base64.b64encode(data["image/png"]).decode(), html.escape(str(chart.description))
+    return f'<img width="{about["image/png"]["width"]}" alt="{said}" src="data:image/png;base64,{png}">'

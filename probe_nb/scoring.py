@@ -28,7 +28,7 @@ class Scoring:
         failed: Callable, # failed(error)
     ):
         self.pmap, self.ans, self.read, self.how, self.told, self.failed = pmap, ans, read, how, told, failed
-        self.acts, self.others, self.of = None, None, {}
+        self.acts, self.others, self.of, self.beyond = None, None, {}, {}
         self.lane, self.beside = Lane(lambda *_: None), Lane(lambda *_: None)
         names, layers = pmap.indexes["position"].tolist(), pmap.indexes["layer"].tolist()
         if "score" in pmap: self.of = {(n, p): pmap.sel(layer=n, position=p) for n in layers for p in names if self.there((n, p))}
@@ -72,6 +72,7 @@ def _work(self: Scoring, cell: tuple, progress):
         self.acts = acts.load() if acts.nbytes < self.small else acts
     for near in progress(self._around(cell) if self.acts.nbytes < self.small else [cell]):
         if near not in self.of: self.of[near] = cell_behind(self.acts, self.ans, *near, **self.how)
+        if near != cell: self._compare(near)
         if near != cell: continue
         self.told()
         if self.others is None: self._baselines(scores_of(self.of[cell]))
@@ -95,12 +96,19 @@ def _baselines(self: Scoring, scores: pd.DataFrame):
 
 # %% ../nbs/45_scoring.ipynb #62840281
 @patch
+def _compare(self: Scoring, cell: tuple):
+    "The best baseline beside the probe in this cell, once the baselines are there"
+    if cell in self.beyond or not isinstance(self.others, pd.DataFrame): return
+    try: self.beyond[cell] = versus_words(best_baseline(self.of[cell], self.others))
+    except (ValueError, KeyError) as e: self.beyond[cell] = {"best baseline": sentence(e)}
+
+@patch
 def versus(
     self: Scoring,
     cell: tuple[int, str], # layer, position
 ) -> dict[str, str]: # by name, to be escaped before it is shown; {} where the cell has no scores
-    "The best baseline beside the probe"
-    if cell not in self.of: return {}
+    "The best baseline beside the probe; what is not there is made, and `told`"
+    if cell in self.beyond or cell not in self.of: return self.beyond.get(cell, {})
     if not isinstance(self.others, pd.DataFrame): return {"best baseline": self.others or "being made …"}
-    try: return versus_words(best_baseline(self.of[cell], self.others))
-    except (ValueError, KeyError) as e: return {"best baseline": sentence(e)}
+    self.beside.start(lambda progress: self._compare(cell), lambda _: self.told(), self.failed, lambda stopped: None)
+    return {"best baseline": "being compared …"}

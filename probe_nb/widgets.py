@@ -6,7 +6,6 @@
 __all__ = ['Explorer']
 
 # %% ../nbs/45_widgets.ipynb #44e0b9f1
-import base64
 import html
 import itertools
 
@@ -17,10 +16,10 @@ from fastcore.basics import patch
 
 from .answer_list import ORDERS, AnswerList, with_kinds
 from .charts import Picture, heatmap
-from .evidence import TABS
+from .evidence import TABS, cell_picture
 from .live import Keys, Lane, box, button, choice, field, label, line, meaning, sentence, summary
-from .offers import METRICS, PROBES, SETS, SITES, how_made, models_here, options_of
-from .panes import CellPane, MapPane
+from .offers import METRICS, PROBES, SETS, SITES, how_made, impossible, models_here, options_of, scored_as
+from .panes import CellPane, MapPane, at_rest
 from .picked_answer import PickedAnswer, door
 from .scoring import Scoring
 from .strips import guarded, show_alive
@@ -51,7 +50,7 @@ class Explorer(T.HasTraits):
 
     @T.validate("cell", "layers", "positions", "example")
     def _can_be(self, proposal):
-        getattr(self, f"_check_{proposal.trait.name}")(proposal.value)
+        self._refuse(proposal.trait.name, proposal.value)
         return proposal.value
 
     def __init__(self,
@@ -92,35 +91,12 @@ def _own(self: Explorer) -> dict:
     "What the controls say for the study that the explorer was opened with"
     return dict(model=self.home.lm_name, questions=self.home.questions_name, site=self.home.site)
 
-def _refuse(name: str, value: object, there: str): raise T.TraitError(f"{name} cannot be {value!r}: {there}")
-
 @patch
-def _check_cell(self: Explorer, cell: tuple):
-    "A cell that is drawn, or none"
-    if self.pmap is None or self._quiet or cell == (-1, ""): return
-    for value, name in zip(cell, ("layer", "position")):
-        if value not in (shown := self.shown().indexes[name].tolist()):
-            _refuse("cell", cell, f"{name}s shown are {', '.join(map(str, shown)) or 'none'}")
-
-@patch
-def _check_layers(self: Explorer, layers: tuple):
-    "The first and the last of the map's layers"
-    if self.pmap is None: return
-    first, last = int(self.pmap.indexes["layer"].min()), int(self.pmap.indexes["layer"].max())
-    if first <= layers[0] <= layers[1] <= last: return
-    _refuse("layers", layers, f"give the first and the last one, from {first} to {last}")
-
-@patch
-def _check_positions(self: Explorer, positions: list):
-    "Positions of the map"
-    there = positions if self.pmap is None else self.pmap.indexes["position"].tolist()
-    if gone := [p for p in positions if p not in there]: _refuse("positions", gone, f"the map has {', '.join(there)}")
-
-@patch
-def _check_example(self: Explorer, example: int):
-    "An answer of the study, or none"
-    if self.ans is not None and example != -1 and not (self.ans["example"] == example).any():
-        _refuse("example", example, f"answers are {self.ans['example'].min()} to {self.ans['example'].max()}, and -1 is none")
+def _refuse(self: Explorer, name: str, value: object):
+    "What is not there; before there is a map, anything may be wanted"
+    if self.pmap is None or name == "cell" and self._quiet or value in ((-1, ""), -1): return
+    told = impossible(name, value, self.pmap, self.pmap if self._quiet else self.shown(), self.ans["example"].tolist())
+    if told: raise T.TraitError(told)
 
 # %% ../nbs/45_widgets.ipynb #74c8413d
 @patch
@@ -246,8 +222,6 @@ def _draw_detail(self: Explorer):
 @patch
 def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) -> Scoring:
     "What stands behind the cells of a map"
-    made = {k: pmap.attrs[k] for k in ("seed", "folds") if k in pmap.attrs and (k == "seed" or pmap.attrs[k] > 1)}
-    made |= {k: v for k, v in options.items() if k in ("folds", "seed", "C", "scale", "ci", "protocol", "probe")}
     foreign = self._foreign
     def read():
         if foreign: raise ValueError(f"this map's probe is {foreign}, which the explorer cannot make: its scores are not shown")
@@ -258,7 +232,7 @@ def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) 
         self.answers.put(self.ans, mine.scores(self.cell))
     def failed(e):
         if self._scoring is mine: self._told.note.value, self.error = "", sentence(e)
-    mine = Scoring(pmap, ans, read, made, told, failed)
+    mine = Scoring(pmap, ans, read, scored_as(pmap, options), told, failed)
     return mine
 
 # %% ../nbs/45_widgets.ipynb #75ea117a
@@ -292,9 +266,8 @@ def run(self: Explorer) -> None:
 
 @patch
 def stop(self: Explorer) -> None:
-    "Stop what runs, at the next batch; what is finished is kept"
-    if self.busy: self.status = "stopping at the next batch …"
-    self._mapping.stop()
+    "Stop what runs: the batch that is under way ends unheard; what is finished is kept"
+    if self.busy: self._mapping.leave()
 
 @patch
 def wait(
@@ -381,21 +354,14 @@ def _ended(self: Explorer, stopped: bool):
     self.busy = False
     if stopped: self.status = "Stopped; what was finished is kept, and Run goes on from there."
 
-# %% ../nbs/45_widgets.ipynb #04875f6e
-_STILL = """<style>.probe-nb-rest{{display:flex;flex-flow:row wrap;gap:8px 24px;align-items:flex-start;font-size:13px}}
-.probe-nb-rest img{{max-width:100%}} .probe-nb-rest th{{text-align:left;font-weight:400;padding-right:12px}}</style>
-<p>{status}</p><div class="probe-nb-rest">
-<img width="{width}" alt="{alt}" src="data:image/png;base64,{png}"><div>{card}</div></div>"""
-
 # %% ../nbs/45_widgets.ipynb #e0fd9503
 @patch
 def still(self: Explorer) -> str: # HTML
     "What is shown, without a kernel"
     if self.pmap is None or 0 in self.shown().sizes.values(): return "<p>The map is being made.</p>"
-    chart = self.snapshot()
-    data, about = chart._repr_mimebundle_()
-    return _STILL.format(status=html.escape(self.status), width=about["image/png"]["width"], card=self._told.card.value,
-                         alt=html.escape(str(chart.description)), png=base64.b64encode(data["image/png"]).decode())
+    drawn = lambda tab: cell_picture(tab, self.pmap, *self.cell, self._scoring.scores(self.cell), width=230, height=150)
+    detail = drawn(self.tab) or drawn("layers") # which needs no scores
+    return at_rest(self.status, self.snapshot(), self._told.card.value, detail, self.answers.still())
 
 @patch
 def _ipython_display_(self: Explorer) -> None:

@@ -235,7 +235,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(explorer):
     for name, value, told in (("cell", (9, "last_q"), r"cell cannot be \(9, 'last_q'\): layers shown are 0, 1, 2, 3"),
                               ("cell", (1, "first"), "positions shown are last_q, exact_answer_last"),
                               ("layers", (2, 7), "give the first and the last one, from 0 to 3"), ("layers", (3, 1), "0 to 3"),
-                              ("positions", ["x", "-1"], r"positions cannot be \['x'\]: the map has last_q"),
+                              ("positions", ["x", "-1"], r"positions cannot be .*: the map has last_q"),
                               ("example", 99, "answers are 0 to 59, and -1 is none"), ("example", -5, "-1 is none")):
         with pytest.raises(traitlets.TraitError, match=told): setattr(explorer, name, value)
     assert explorer.state() == before and explorer.error == "" and outlined(explorer) == explorer._map.number()
@@ -297,6 +297,7 @@ def test_stop_ends_work_and_keeps_the_map(explorer):
     explorer.run()
     assert explorer.busy and not explorer._stop.disabled
     explorer._stop.click()
+    assert not explorer.busy and explorer._run.disabled is False and "Stopped" in explorer.status, "in mid-batch"
     gate.set()
     explorer.wait(30)
     assert explorer.pmap is old and "Run goes on" in explorer.status and not explorer.busy and explorer.error == ""
@@ -461,6 +462,20 @@ def test_made_again_map_keeps_the_cell_and_says_what_changed(explorer):
     explorer.home.pmap = PMAP.assign(auc=PMAP.auc + .01)
     explorer._again()
     assert explorer.wait(30).cell == (1, "last_q") and "before" in explorer.status and "now" in explorer.status
+
+
+def test_click_does_not_wait_for_the_comparison(explorer, monkeypatch):
+    import probe_nb.scoring as scoring
+    gate, real = threading.Event(), scoring.best_baseline
+    monkeypatch.setattr(scoring, "best_baseline", lambda *a: gate.wait(10) and real(*a))
+    explorer._scoring.others = pd.DataFrame(dict(example=range(60), method="length", score=np.arange(60.)))
+    explorer.cell = (1, "last_q")
+    explorer._scoring.lane.wait(10)
+    explorer._draw_detail()
+    drawn = explorer._told.detail.chart
+    assert "being compared" in explorer._told.card.value and "Layer 1" in explorer._told.card.value
+    gate.set()
+    assert "probe beyond it" in explorer.wait(30)._told.card.value and explorer._told.detail.chart is drawn, "only words are new"
 
 
 def test_beside():
