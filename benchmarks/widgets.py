@@ -31,13 +31,6 @@ from probe_nb.widgets import Explorer
 explorer = Explorer(Study({folder!r}, progress=False))
 explorer"""
 
-STOPPED = """async () => {
-    const seen = () => [...document.querySelectorAll('.probe-nb-status')].some(e => e.textContent.startsWith('Stopped'));
-    const start = performance.now();
-    [...document.querySelectorAll('.probe-nb-top button')].find(b => b.textContent === 'Stop').click();
-    while (!seen()) await new Promise(done => setTimeout(done, 5));
-    return Math.round(performance.now() - start) }"""
-
 
 def wait_for(lab, code, seconds=300):  # noqa: F811
     last = time.monotonic() + seconds
@@ -55,7 +48,7 @@ class Numbers:
         assert not lab.errors(), lab.errors()
         lab.page.wait_for_selector(OUTLINE, timeout=60_000)
         print("\nfirst paint, from import to the outlined cell, s", lab.value("round(time.monotonic() - imported, 2)"))
-        print("of that the kernel's processor, s", lab.value("round(time.process_time() - used, 2)"), "; load", os.getloadavg()[0])
+        print("of that the kernel's processor, s", lab.value("round(time.process_time() - used, 2)"), "load", os.getloadavg()[0])
         print("imports and opening, s", lab.value("round(imported - start, 2)"))
         lab.page.wait_for_timeout(1000)
         places = [(n, t) for n in (1, 3, 5) for t in ("exact_answer_last", "-1", "second_answer", "last_q")]
@@ -74,6 +67,7 @@ class Numbers:
         print(f"heap, MB: {before:.1f} before, {heap():.1f} after 200 redraws")
 
     def test_stop(self, lab, tmp_path):  # noqa: F811
+        from test_explorer_browser import STOPPED
         lab.open_notebook(notebook(tmp_path / "stop.ipynb", STOP.format(folder=str(tmp_path / "study"))))
         lab.run_all()
         run = lab.page.locator(".probe-nb-top").get_by_role("button", name="Run")

@@ -568,6 +568,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'probe_nb.live.LiveChart.__init__': ('live.html#livechart.__init__', 'probe_nb/live.py'),
                                'probe_nb.live.LiveChart._on_click': ('live.html#livechart._on_click', 'probe_nb/live.py'),
                                'probe_nb.live.LiveChart._outline': ('live.html#livechart._outline', 'probe_nb/live.py'),
+                               'probe_nb.live.LiveChart.enable_offline': ('live.html#livechart.enable_offline', 'probe_nb/live.py'),
                                'probe_nb.live.Stopped': ('live.html#stopped', 'probe_nb/live.py'),
                                'probe_nb.live._facts': ('live.html#_facts', 'probe_nb/live.py'),
                                'probe_nb.live.box': ('live.html#box', 'probe_nb/live.py'),

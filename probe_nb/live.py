@@ -25,15 +25,27 @@ import xarray as xr
 from .charts import Picture, heatmap
 
 # %% ../nbs/23_live.ipynb #4e840356
+# Altair's script listens anew for each drawing and never lets go of the old ones: of listeners on one name, the last stays
+_LATEST = """const latest=model=>{const own={};return{get:n=>model.get(n),set:(n,v)=>model.set(n,v),
+save_changes:()=>model.save_changes(),on(n,f){if(own[n])model.off(n,own[n]);own[n]=f;model.on(n,f);},
+end(){for(const n in own)model.off(n,own[n]);}}};
+const __default={async render({model,el}){const own=latest(model);await render({model:own,el});return()=>own.end();}};"""
+
 class LiveChart(alt.JupyterChart):
     "A chart that is redrawn in place, without a network; `picked` is the number of the outlined cell"
     _css = (files("probe_nb")/"probe_nb.css").read_text()
     picked = T.Int(-1)
 
     def __init__(self):
-        type(self).enable_offline()
+        self.enable_offline()
         super().__init__(None, embed_options=dict(actions=False, renderer="svg"))
         self.add_class("probe-nb-chart")
+
+    @classmethod
+    def enable_offline(cls):
+        if cls._is_offline: return
+        super().enable_offline()
+        cls._esm = cls._esm.replace("const __default={render};", _LATEST)
 
     @T.observe("_vl_selections")
     def _on_click(self, change):

@@ -497,6 +497,7 @@ def test_beside():
 def test_nothing_of_the_users_is_changed(explorer):
     assert not alt.JupyterChart._is_offline and "esm.sh" in alt.JupyterChart._esm
     assert LiveChart._is_offline and "https://esm.sh" not in LiveChart._esm
+    assert LiveChart._esm.count("const latest=") == LiveChart._esm.count("const __default=") == 1, "old drawings are let go"
 
 
 def test_clickable_chart_is_selected_by_number():
