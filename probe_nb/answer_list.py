@@ -84,7 +84,7 @@ class AnswerList(T.HasTraits):
 
     def __init__(self):
         super().__init__()
-        self.ans, self.scores, self.found = None, None, None
+        self.ans, self.scores, self.found, self.without = None, None, None, ""
         self._table, self._said = _Table(), line("status")
         wide = lambda px: dict(layout=W.Layout(width=f"{px}px"), style=dict(description_width="initial"))
         self._picks = {name: W.Dropdown(options=[(f"all {name}s", "")], **wide(150)) for name in ("outcome", "dataset", "kind")}
@@ -101,9 +101,10 @@ def put(
     self: AnswerList,
     ans: pd.DataFrame, # answers
     scores: pd.DataFrame|None=None, # example, score: those of the picked cell
+    without: str="their scores are being made", # said where there are no scores
 ) -> None:
     "Show these answers, or the same in the order of other scores"
-    fresh, self.ans, self.scores = ans is not self.ans, ans, scores
+    fresh, self.ans, self.scores, self.without = ans is not self.ans, ans, scores, without
     for name, pick in self._picks.items() if fresh else ():
         there = sorted(ans[name].dropna().astype(str).unique()) if name in ans else []
         kept = getattr(self, name)
@@ -121,7 +122,7 @@ def _draw(self: AnswerList):
     self.found = sift(lined, self.search, **{k: getattr(self, k) for k in self._picks})
     some, n = self.found.head(self.most), len(self.found)
     said = f"{n:,} of {len(self.ans):,} answers" + (f", the first {self.most} are drawn" if n > self.most else "")
-    self._said.value = said if self.scores is not None else f"{said} · their scores are being made"
+    self._said.value = said if self.scores is not None else f"{said} · {self.without}"
     with self._table.hold_sync():
         self._table.heads, self._table.about = ["judged", "probe", "question", "answer", "expected"], said
         self._table.examples, self._table.kinds = some["example"].astype(int).tolist(), _texts(some, "outcome")

@@ -72,9 +72,10 @@ def versus_words(
     v, a = {k: float(versus[k]) for k in ("auc_b", "diff", "diff_low", "diff_high", "p_value")}, versus.attrs
     signed = lambda x: f"{x:+.3f}".replace("-", "−")
     p = f"p {'< .001' if v['p_value'] < .001 else '= ' + format(v['p_value'], '.3f')[1:]}" if v["p_value"] < 1 else "p = 1"
+    p = p.replace(" ", "\u00a0") # in one line
     told = f"{signed(v['diff'])} ({signed(v['diff_low'])} to {signed(v['diff_high'])}), {p}"
     if v["diff"] != v["diff"]: told = f"{int(versus['n'])} answers have both: too few to tell"
-    best = f"{a['method'].replace('_', ' ')}, AUC {v['auc_b']:.3f} (best of {a['methods']})"
+    best = f"{a['method'].replace('_', ' ')}, AUC {v['auc_b']:.3f} (best\u00a0of\u00a0{a['methods']})"
     return {"best baseline": best, "probe beyond it": told}
 
 # %% ../nbs/45_evidence.ipynb #712e9d7c

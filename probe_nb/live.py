@@ -241,7 +241,7 @@ def choice(
     options: list[str], # that can be chosen
 ) -> W.Dropdown: # one of them
     "One of several"
-    return W.Dropdown(options=list(dict.fromkeys(options)), description=name, layout=W.Layout(width="130px"),
+    return W.Dropdown(options=list(dict.fromkeys(options)), description=name, layout=W.Layout(width="140px"),
                       style=dict(description_width="initial"))
 
 # %% ../nbs/23_live.ipynb #e0fd9503

@@ -29,6 +29,7 @@ from .study import Study
 _COUNT = itertools.count(1)
 _WAITING = ("The map is being made: the model answers, what happens inside it is read, and probes are trained.<br>"
             "You can go on in other cells; what is finished is kept, whatever happens.")
+_NO_SCORES = "No scores, and so no curve; layers and tokens can be looked at."
 
 # %% ../nbs/45_widgets.ipynb #56d4aca5
 class Explorer(T.HasTraits):
@@ -135,7 +136,8 @@ def _top(self: Explorer) -> W.Box:
     self._bar = W.FloatProgress(max=1, layout=W.Layout(width="140px"))
     self._lines = {name: line(name) for name in ("status", "error")}
     keys = Keys(lambda _, down, across: self._map.walk(down, across))
-    return box("top", box("row", *self._asked.values(), self._run, self._stop, self._bar, keys), *self._lines.values())
+    asked = box("row", *self._asked.values(), self._run, self._stop, keys)
+    return box("top", asked, box("row", self._bar, self._lines["status"]), self._lines["error"])
 
 @patch
 def _listen(self: Explorer):
@@ -205,8 +207,9 @@ def _tell(self: Explorer):
     "The picked cell, in words and pictures; the answers in its order; the editor at it"
     if self.pmap is None or self._quiet or self.cell[1] not in self._told.pick["position"].options: return
     self._draw_detail()
-    self.answers.put(self.ans, self._scoring.scores(self.cell))
-    if self._scoring.there(self.cell): self.picked.cell = self.cell
+    there, scores = self._scoring.there(self.cell), self._scoring.scores(self.cell)
+    self.answers.put(self.ans, scores, "their scores are being made" if there else "this cell has no scores")
+    if there: self.picked.cell = self.cell
 
 @patch
 @guarded
@@ -215,7 +218,7 @@ def _draw_detail(self: Explorer):
     if self.pmap is None or self._quiet: return
     scores = self._scoring.scores(self.cell)
     waits = scores is None and self._scoring.there(self.cell)
-    self._told.note.value = "scoring the answers of this cell …" if waits else ""
+    self._told.note.value = "scoring the answers of this cell …" if waits else "" if scores is not None else _NO_SCORES
     self._told.put(self.pmap, scores, self._scoring.versus(self.cell))
     if waits: self._scoring.ask(self.cell)
 

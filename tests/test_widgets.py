@@ -171,6 +171,7 @@ def test_missing_cell_says_why_and_shows_no_other_cells_curve(explorer):
     click(explorer, 2, "-1")
     assert "8 answers" in explorer._told.card.value and explorer.error == ""
     assert explorer._told.detail.layout.visibility == "hidden"
+    assert "No scores" in explorer._told.note.value and "this cell has no scores" in explorer.answers._said.value
     click(explorer, 2, "last_q")
     assert explorer._told.detail.layout.visibility == "visible"
 
@@ -352,7 +353,7 @@ def test_best_baseline_stands_beside_the_probe():
     study.answers = lambda progress=None: said
     explorer = Explorer(study).wait(30)
     explorer.wait(30)
-    assert "best baseline" in explorer._told.card.value and "best of" in explorer._told.card.value
+    assert "best baseline" in explorer._told.card.value and "best\u00a0of" in explorer._told.card.value
     assert "probe beyond it" in explorer._told.card.value and explorer.error == ""
 
 
