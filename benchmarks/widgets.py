@@ -63,7 +63,7 @@ class Numbers:
             return session.send("Runtime.getHeapUsage")["usedSize"] / 2**20
         before = heap()
         lab.value("[(setattr(explorer, 'metric', m), time.sleep(.05)) for _ in range(100) for m in ('accuracy', 'auc')] and 0")
-        lab.page.wait_for_timeout(15_000)
+        lab.page.wait_for_timeout(30_000)
         print(f"heap, MB: {before:.1f} before, {heap():.1f} after 200 redraws")
 
     def test_stop(self, lab, tmp_path):  # noqa: F811
@@ -72,7 +72,7 @@ class Numbers:
         lab.run_all()
         run = lab.page.locator(".probe-nb-top").get_by_role("button", name="Run")
         took, at = [], []
-        for k in range(12):
+        for k in range(8):
             lab.page.wait_for_timeout(1500 + 1000 * k)
             if lab.value("explorer.busy") == "False": break
             at.append(lab.value("explorer.status"))

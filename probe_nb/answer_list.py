@@ -150,4 +150,5 @@ def still(
     if not self._table.rows: return ""
     order = next(words for words, name in ORDERS.items() if name == self.order)
     rows = row("th", self._table.heads) + "".join(row("td", texts) for texts in self._table.rows[:most])
-    return f"<p>{order}: {html.escape(self._said.value)}</p><table>{rows}</table>"
+    some = f"the first {min(most, len(self.found))} of {len(self.found):,}"
+    return f"<p>{order}, {some}{'' if self.scores is not None else ' · ' + self.without}</p><table>{rows}</table>"
