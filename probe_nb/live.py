@@ -43,6 +43,7 @@ class LiveChart(alt.JupyterChart):
 
     @classmethod
     def enable_offline(cls):
+        "Altair's script and ours, packed once in a process"
         if cls._is_offline: return
         super().enable_offline()
         cls._esm = cls._esm.replace("const __default={render};", _LATEST)

@@ -96,8 +96,8 @@ def _own(self: Explorer) -> dict:
 def _refuse(self: Explorer, name: str, value: object):
     "What is not there; before there is a map, anything may be wanted"
     if self.pmap is None or name == "cell" and self._quiet or value in ((-1, ""), -1): return
-    told = impossible(name, value, self.pmap, self.pmap if self._quiet else self.shown(), self.ans["example"].tolist())
-    if told: raise T.TraitError(told)
+    shown = self.pmap if self._quiet else self.shown()
+    if told := impossible(name, value, self.pmap, shown, self.ans["example"].tolist()): raise T.TraitError(told)
 
 # %% ../nbs/45_widgets.ipynb #74c8413d
 @patch
@@ -225,18 +225,15 @@ def _draw_detail(self: Explorer):
 @patch
 def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) -> Scoring:
     "What stands behind the cells of a map"
-    foreign = self._foreign
-    def read():
-        if foreign: raise ValueError(f"this map's probe is {foreign}, which the explorer cannot make: its scores are not shown")
+    foreign = f"this map's probe is {self._foreign}, which the explorer cannot make: its scores are not shown"
+    def read(known=not self._foreign):
+        if not known: raise ValueError(foreign)
         with door(study): return study.acts(progress=False)
     def told():
-        if self._scoring is not mine: return
-        self._draw_detail()
-        self.answers.put(self.ans, mine.scores(self.cell))
+        if self._scoring is mine: self._draw_detail(), self.answers.put(self.ans, mine.scores(self.cell))
     def failed(e):
         if self._scoring is mine: self._told.note.value, self.error = "", sentence(e)
-    mine = Scoring(pmap, ans, read, scored_as(pmap, options), told, failed)
-    return mine
+    return (mine := Scoring(pmap, ans, read, scored_as(pmap, options), told, failed))
 
 # %% ../nbs/45_widgets.ipynb #75ea117a
 @patch

@@ -61,6 +61,14 @@ def test_a_second_site_stands_beside_the_first(study):
     assert b.attrs["site"] == "resid" and not np.allclose(a["auc"], b["auc"], equal_nan=True) and study.map().equals(a)
 
 
+def test_maps_of_other_options_are_kept_beside_each_other(study, monkeypatch):
+    few = dict(positions=["exact_answer_last"], permutations=0)
+    made = [study.map(**few, **how) for how in (dict(C=.1), dict(protocol="paper"))]
+    monkeypatch.setattr("probe_nb.study.probe_map", lambda *a, **k: pytest.fail("made again"))
+    assert study.last_map().identical(made[1]) and study.map(**few, C=.1).identical(made[0])
+    assert study.last_map().identical(made[0]) and study.last_map("attn_out") is None, "that which was asked for last"
+
+
 @pytest.mark.parametrize("file", ["questions.parquet", "answers.parquet", "study.json", "map.zarr/mlp_in/auc/zarr.json"])
 def test_a_damaged_file_is_named(study, file):
     (study.path/file).write_bytes(b"\x00 not what it was")
