@@ -5,6 +5,7 @@ from .alike import *
 from .answers import *
 from .audits import *
 from .baselines import *
+from .beside import Beside
 from .blocks import *
 from .certainty import *
 from .charts import *
