@@ -63,7 +63,9 @@ def _read(lm, part:Part, rows:_Rows, at:list[int]):
     else: h = read_sites(lm, ids, start, stop, g.pool, g.attrs["site"], g.layer)
     kept = h.to(_KINDS[part.kind])
     there = torch.as_tensor(start >= 0, device=h.device)[..., None, None]
-    lost = torch.stack([(there & ~v.isfinite()).flatten(1).sum(1) for v in (h, kept)])
+    odd = [~v.isfinite() for v in (h, kept)]
+    if kept.dtype != h.dtype: odd[1] = odd[1] | (kept == 0).all(-1, keepdim=True) & (h != 0)  # a vector too small for its type
+    lost = torch.stack([(there & v).flatten(1).sum(1) for v in odd])
     lost = _to_host(lost)[0]  # before the values, so that it has arrived when they have
     return at, *_to_host(kept), lost
 

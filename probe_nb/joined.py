@@ -105,7 +105,7 @@ def _check_ids(lm, examples, ids):
 # %% ../nbs/04_joined.ipynb #fbe066a5
 def _numbers(layers) -> list[int]:
     "Layers as they were asked for."
-    try: out = [operator.index(i) for i in layers]
+    try: out = [operator.index(None if isinstance(i, bool) else i) for i in layers]
     except TypeError: raise ValueError(f"layers={layers!r}: give a list of whole numbers, such as [0, 3]") from None
     if not out or len(set(out)) < len(out): raise ValueError(f"layers={out}: name at least one layer, and each once")
     return out

@@ -597,6 +597,27 @@ def test_what_does_not_fit_its_type_is_an_error(lm, tmp_path):
     hook.remove()
 
 
+def test_a_vector_too_small_for_its_type_is_an_error(lm, tmp_path):
+    ans = answers(6)
+    pos = positions(ans)
+    hook = lm.blocks[1].mlp.register_forward_hook(lambda m, a, out: out*0 + 1e-12)
+    for path in (None, tmp_path/"a"):
+        with pytest.raises(ValueError, match="example .* does not fit float16"):
+            extract(lm, ans, pos, site="mlp_out", dtype="float16", path=path, progress=False)
+    acts = extract(lm, ans, pos, site="mlp_out", layers=[1], dtype="bfloat16", progress=False)
+    np.testing.assert_allclose(acts.values[np.isfinite(acts.values)], 1e-12, rtol=1e-2)
+    hook.remove()
+    hook = lm.blocks[1].mlp.register_forward_hook(lambda m, a, out: out*0)  # what is nothing fits
+    assert not np.nan_to_num(extract(lm, ans, pos, site="mlp_out", layers=[1], dtype="float16", progress=False)).any()
+    hook.remove()
+
+
+def test_yes_and_no_are_no_layers(lm):
+    for layers in ([True, False], [True]):
+        with pytest.raises(ValueError, match="give a list of whole numbers"):
+            extract(lm, answers(2), positions(answers(2)), layers=layers, progress=False)
+
+
 def test_an_unknown_or_mixed_pool_is_refused(lm):
     ans = answers()
     pos = positions(ans)
