@@ -1174,6 +1174,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'probe_nb.store._Writer._wait': ('store.html#_writer._wait', 'probe_nb/store.py'),
                                 'probe_nb.store._Writer.take': ('store.html#_writer.take', 'probe_nb/store.py'),
                                 'probe_nb.store._additions': ('store.html#_additions', 'probe_nb/store.py'),
+                                'probe_nb.store._arrays': ('store.html#_arrays', 'probe_nb/store.py'),
                                 'probe_nb.store._cell': ('store.html#_cell', 'probe_nb/store.py'),
                                 'probe_nb.store._check_same': ('store.html#_check_same', 'probe_nb/store.py'),
                                 'probe_nb.store._check_width': ('store.html#_check_width', 'probe_nb/store.py'),

@@ -123,12 +123,15 @@ _FORMAT, _LABELS = 3, ("example", "place", "key", "start", "stop")
 _SHOWN = ("position", "layer") # in the plan, and once more for other readers
 _DIMS = ("example", "position", "layer", "feature")
 
+def _arrays(folder:Path) -> dict: # name → checksum of how the array says it is laid out
+    return {n: _crc((folder/n/"zarr.json").read_bytes()).hex() for n in ("acts", "not_finite")}
+
 def _labels(part:Part) -> dict: return {n: getattr(part.grid, n, getattr(part, n, None)).astype(np.int64) for n in _LABELS}
 
 def save_plan(part:Part # with its folder
              ) -> None:
     "Write what a part is, and its batches."
-    told = dict(format=_FORMAT, labels=_sum(*_labels(part).values()))
+    told = dict(format=_FORMAT, labels=_sum(*_labels(part).values()), arrays=_arrays(part.folder))
     told |= {n: getattr(part.grid, n) for n in ("position", "pool", "layer", "attrs")}
     told |= {n: getattr(part, n) for n in ("kind", "width", "block", "sizes", "n_shared")}
     with writing(part.folder), _whole(part.folder/"acts"/"plan.json") as io:
@@ -173,6 +176,7 @@ def _open_part(folder:Path) -> Part:
     except (ValueError, KeyError, AttributeError) as e: raise ValueError(f"{plan} is damaged ({e}): {why}") from None
     if told["format"] != _FORMAT: raise ValueError(foreign)
     try:
+        if _arrays(folder) != told["arrays"]: raise ValueError("zarr.json of acts or not_finite is not as it was written")
         group = zarr.open_group(folder, mode="r")
         labels = {n: np.asarray(group[n][:]) for n in (*_LABELS, *_SHOWN)}
         if _sum(*(labels[n] for n in _LABELS)) != told["labels"]: raise ValueError("their checksum differs")

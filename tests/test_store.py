@@ -214,6 +214,14 @@ def test_labels_that_other_readers_see_are_those_of_the_plan(made, tmp_path):
     with pytest.raises(ValueError, match="they are not those of the plan"): open_acts(path)
     (path/"zarr.json").write_text(json.dumps(true))
     open_acts(path)
+    for name in ("acts", "not_finite"):  # how another reader takes the numbers
+        file = path/name/"zarr.json"
+        whole = file.read_text()
+        for harm in (whole.replace('"data_type": "', '"data_type": "u'), whole[:9], None):
+            file.unlink() if harm is None else file.write_text(harm)
+            with pytest.raises(ValueError, match="labels of .* are damaged .*zarr.json"): open_acts(path)
+        file.write_text(whole)
+        open_acts(path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
