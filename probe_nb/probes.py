@@ -146,6 +146,7 @@ class LogisticProbe(_Probe):
         "Find `coef_` [1, feature] and `intercept_` [1]; of more than two classes, a row for each."
         _strengths(self.C)
         X, codes, m = _checked(self, X, y, sample_weight, [np.float64, np.float32])
+        if not m.all(): X, codes, m = (a[m > 0] for a in (X, codes, m))  # what has no weight must not set the scale of rounding
         kind = self.class_weight
         own = np.array(_class_factors(kind, self.classes_.tolist()))[codes] if isinstance(kind, dict) else None
         fits = [fit_one(X, t, m, self.C, self.scale, class_weights(t, m, kind) if own is None else own) for t in _each(codes)]

@@ -444,3 +444,13 @@ def test_class_weights_are_of_the_classes_and_above_zero(kind, says):
 def test_a_kind_that_is_not_set_up_is_named():
     X, y = data(60, 3)
     with pytest.raises(ValueError, match="set it up"): ProbeGrid(probe=LogisticProbe).fit(X[None], y)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_rows_without_weight_are_as_if_not_there_however_large(scale):
+    X, y = data(120, 30)
+    there = np.arange(120) >= 40
+    far = np.where(there[:, None], X, 1e7 * X).astype(np.float64)
+    ours = LogisticProbe(scale=scale).fit(far, y, 1. * there)
+    theirs = LogisticProbe(scale=scale).fit(X[there].astype(float), y[there])
+    assert off(ours.coef_, theirs.coef_) < 1e-6 and off(ours.decision_function(X), theirs.decision_function(X)) < 1e-6
