@@ -33,7 +33,7 @@ def _side(x, name: str) -> xr.Dataset: # score [..., example]; correct, fold, gr
 # %% ../nbs/16_compare.ipynb #725b97b8
 def _agree(a: xr.Dataset, b: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     "Both on their common examples, and whichever tells `correct`, `fold` and `group`."
-    common = np.intersect1d(a["example"].values, b["example"].values)
+    common = np.sort(pd.Index(a["example"].values).intersection(pd.Index(b["example"].values)).to_numpy())
     if not len(common): raise ValueError("a and b have no example in common: they are not about the same answers")
     a, b = a.sel(example=common), b.sel(example=common)
     told = [x for x in (a, b) if "fold" in x.coords]

@@ -21,7 +21,9 @@ from .probes import auc, grid_scores, group_folds, probe_scores
 def _answers(acts: xr.DataArray, ans: pd.DataFrame, target: str = "correct") -> pd.DataFrame: # row in acts, example, code …
     "The answers that take part, joined to their activations by `example`, in the fixed order; `code` counts the classes."
     for column in ("example", target):
-        if column not in ans: raise KeyError(f"the answers have no column '{column}': pass what `judge(answer(…))` returned")
+        if column in ans: continue
+        way = "pass what `judge(answer(…))` returned" if column in ("example", "correct") else f"there are {', '.join(ans)}"
+        raise KeyError(f"the answers have no column '{column}': {way}")
     for name, keys in (("activations", pd.Index(acts["example"].values)), ("answers", pd.Index(ans["example"]))):
         if not keys.is_unique:
             raise ValueError(f"example {keys[keys.duplicated()][0]} stands twice in the {name}: an example is one answer")

@@ -91,7 +91,9 @@ class Probe:
         X: np.ndarray, # [..., feature]
     ) -> np.ndarray: # [...], true = called correct
         "Which scores lie above the threshold."
-        return self.score(X) > self.threshold
+        s = self.score(X)
+        if lost := int(np.isnan(s).sum()): raise ValueError(f"{lost} scores are NaN: leave out the answers that have none")
+        return s > self.threshold
 
     def save(self,
         path: str | os.PathLike, # a name that ends in .safetensors; the facts lie beside it, ending in .json
@@ -112,6 +114,7 @@ class Probe:
 
 # %% ../nbs/15_frozen.ipynb #62840281
 _FORMAT, _ARRAYS = "probe_nb probe 1", ("direction", "mean", "scale", "knots")
+_NUMBERS = ("intercept", "slope", "offset", "threshold")
 _BIG = float(np.finfo(np.float64).max)  # a threshold that no score passes; JSON knows no infinity
 
 def _fits(probe: Probe) -> None:
@@ -122,6 +125,8 @@ def _fits(probe: Probe) -> None:
     if probe.knots.shape[1:] != (2,): raise ValueError(f"knots have the shape {probe.knots.shape}: [knot, 2] is needed")
     if lost := [k for k in ("direction", "mean", "knots") if not np.isfinite(getattr(probe, k)).all()]:
         raise ValueError(f"{lost[0]} holds a value that is NaN or infinite")
+    if lost := [k for k in _NUMBERS if type(v := getattr(probe, k)) not in (int, float) or not np.isfinite(v)]:
+        raise ValueError(f"{lost[0]} is {getattr(probe, lost[0])!r}: a finite number is needed")
     if not (probe.scale > 0).all(): raise ValueError("scale holds a value that is not above 0: a feature not used has infinity")
 
 def _plain(v) -> object:
@@ -204,7 +209,10 @@ def _calibrated(s, y, kind: str, false_positives: float | None) -> dict:
         warnings.warn("the held-out scores do not rise with correctness: every answer gets the same chance", stacklevel=3)
     rule = f"chance one half after {kind} calibration on {len(s)} held-out scores"
     if false_positives is not None:
-        level = float(np.quantile(s[~y], 1 - false_positives, method="higher"))
+        if not 0 <= false_positives <= 1: raise ValueError(f"false_positives={false_positives}: a share from 0 to 1, such as .05")
+        bad = np.sort(s[~y])[::-1]
+        few = int(false_positives * len(bad) + 1e-9)  # so many may
+        level = bad[few] if few < len(bad) else -_BIG
         rule = f"at most {false_positives:g} of {(~y).sum()} wrong held-out answers above it"
     return out | {"calibration": kind, "threshold": float(np.clip(level, -_BIG, _BIG)), "threshold_rule": rule}
 

@@ -210,6 +210,7 @@ def correlation_map(
     progress: Callable | bool | None = None, # None: a bar when it takes long; False: silence; or f(items, total=, desc=)
 ) -> xr.Dataset: # [layer, position]: correlation, p_value, largest, largest_null, feature, n, n_wrong; attrs null_max
     "How the activations go with correctness, feature by feature, without training; not what a probe can read."
+    if flips < 19: raise ValueError(f"flips={flips}: at least 19 are needed, or there is no 95% quantile")
     rows = _rows(acts["example"].values, ans)
     if rows["correct"].isna().all(): raise ValueError("no answer is judged: judge(ans) comes before correlation_map(acts, ans)")
     y, g = rows["correct"].to_numpy(), np.unique(rows["group"], return_inverse=True)[1]

@@ -22,9 +22,16 @@ def _averaged(measure: Callable, scores: np.ndarray, y: np.ndarray, folds: np.nd
         weight += wrong.sum()
     return total / weight if weight else total * np.nan
 
+def _truth(y) -> np.ndarray:
+    "Labels as booleans; anything but true and false, or 1 and 0, would be taken for true."
+    y = np.asarray(y)
+    if y.dtype != bool and (odd := set(y.ravel().tolist()) - {0, 1}):
+        raise ValueError(f"y holds {odd.pop()!r}: it is true or 1 for a correct answer, false or 0 for a wrong one")
+    return y.astype(bool)
+
 def _rows(scores, y, folds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Scores [..., example], y as booleans, folds as given or one for all; the lengths must agree, and no score be NaN."
-    s, y = np.asarray(scores, np.float64), np.asarray(y).astype(bool)
+    s, y = np.asarray(scores, np.float64), _truth(y)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
     if not s.shape[-1] == len(y) == len(folds):
         raise ValueError(f"{s.shape[-1]} scores, {len(y)} labels and {len(folds)} folds: an example has one of each")

@@ -44,9 +44,16 @@ def auc(
     return (won / pairs if pairs else won * np.nan).numpy()
 
 # %% ../nbs/10_probes.ipynb #18e7bf67
+def _truth(y) -> np.ndarray:
+    "Labels as booleans; anything but true and false, or 1 and 0, would be taken for true."
+    y = np.asarray(y)
+    if y.dtype != bool and (odd := set(y.ravel().tolist()) - {0, 1}):
+        raise ValueError(f"y holds {odd.pop()!r}: it is true or 1 for a correct answer, false or 0 for a wrong one")
+    return y.astype(bool)
+
 def _rows(scores, y, folds) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     "Scores as a tensor, y as booleans, folds as given or one for all; the lengths must agree, and no score be NaN."
-    s, y = torch.tensor(np.asarray(scores)), np.asarray(y).astype(bool)
+    s, y = torch.tensor(np.asarray(scores)), _truth(y)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
     if not s.shape[-1] == len(y) == len(folds):
         raise ValueError(f"{s.shape[-1]} scores, {len(y)} labels and {len(folds)} folds: an example has one of each")
@@ -139,8 +146,9 @@ class LogisticProbe(_Probe):
         "Find `coef_` [1, feature] and `intercept_` [1]; of more than two classes, a row for each."
         _strengths(self.C)
         X, codes, m = _checked(self, X, y, sample_weight, [np.float64, np.float32])
+        if not m.all(): X, codes, m = (a[m > 0] for a in (X, codes, m))  # what has no weight must not set the scale of rounding
         kind = self.class_weight
-        own = np.array([kind.get(c, 1) for c in self.classes_.tolist()])[codes] if isinstance(kind, dict) else None
+        own = np.array(_class_factors(kind, self.classes_.tolist()))[codes] if isinstance(kind, dict) else None
         fits = [fit_one(X, t, m, self.C, self.scale, class_weights(t, m, kind) if own is None else own) for t in _each(codes)]
         self.coef_, self.intercept_ = (np.array(v) for v in zip(*fits))
         return self
@@ -152,7 +160,7 @@ def _checked(probe, X, y, sample_weight=None, dtype=np.float64) -> tuple[np.ndar
     X, y = validate_data(probe, X, y, dtype=dtype)
     check_classification_targets(y)
     probe.classes_, codes = np.unique(y, return_inverse=True)
-    m = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    m = _weights(sample_weight, X)
     seen = np.unique(codes[m > 0])
     if len(seen) < 2:
         raise ValueError(f"y holds one class only ({probe.classes_[seen].tolist()}): a probe needs examples of both")
@@ -161,6 +169,20 @@ def _checked(probe, X, y, sample_weight=None, dtype=np.float64) -> tuple[np.ndar
     return X, codes, m
 
 # %% ../nbs/10_probes.ipynb #04875f6e
+def _weights(given, rows) -> np.ndarray: # [example]
+    "One weight for each row, 1 where none are given; none below 0."
+    m = _check_sample_weight(given, rows, dtype=np.float64)
+    if (m < 0).any(): raise ValueError(f"sample_weight holds {m.min():g}: weights are 0 or above")
+    return m
+
+def _class_factors(kind: dict, classes: list) -> list[float]:
+    "A dictionary's weight for each class, 1 where it names none."
+    if lost := [k for k in kind if k not in classes]:
+        raise ValueError(f"class_weight names {lost[0]!r}: the classes are {', '.join(map(repr, classes))}")
+    if lost := [k for k, v in kind.items() if not 0 < v < np.inf]:
+        raise ValueError(f"class_weight of {lost[0]!r} is {kind[lost[0]]}: it must be finite and above 0")
+    return [kind.get(c, 1) for c in classes]
+
 def _finite(X) -> None:
     "Say how many values are NaN or infinite, and where the first is."
     X = np.asarray(X)
@@ -180,7 +202,7 @@ def group_folds(
 ) -> np.ndarray: # [example], 0 … folds − 1
     "Each example's fold: whole groups, correct answers (or each class) spread evenly."
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
-    y = codes if len(classes) > 2 else np.asarray(y).astype(bool)
+    y = codes if len(classes) > 2 else codes == 1 if len(classes) == 2 else np.asarray(y).astype(bool)
     groups = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(groups) != len(y): raise ValueError(f"{len(groups)} groups for {len(y)} labels: there must be one for each example")
     if len(np.unique(groups)) < folds:
@@ -250,8 +272,9 @@ class ProbeGrid(BaseEstimator):
         "Find `auc_` [cell, C], `scores_` [cell, C, example] out of fold and `folds_` [example]; see `_keep` for more classes."
         X, codes, self.classes_ = _checked_grid(X, y)
         if self.probe is None: _strengths(self.C)
+        elif isinstance(self.probe, type): raise ValueError(f"probe={self.probe!r}: set it up, such as MassMeanProbe()")
         self.folds_, rows = group_folds(codes, groups, self.folds, self.seed), np.arange(len(codes))
-        train = (np.arange(self.folds)[:, None] != self.folds_) * (1. if sample_weight is None else np.asarray(sample_weight))
+        train = (np.arange(self.folds)[:, None] != self.folds_) * _weights(sample_weight, codes)
         labels = np.stack(_each(codes))  # [class, example]
         for t in labels: _both_kinds(t, train)
         at = np.arange(len(labels))[:, None] * self.folds + self.folds_  # [class, example], the problem that did not see the row
@@ -271,7 +294,7 @@ class ProbeGrid(BaseEstimator):
         kind = self.class_weight
         if isinstance(kind, dict) and len(self.classes_) > 2:
             raise ValueError(f"class_weight={kind}: with {len(self.classes_)} classes it is 'balanced' or None")
-        if isinstance(kind, dict): kind = {k: kind.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
+        if isinstance(kind, dict): kind = dict(enumerate(_class_factors(kind, self.classes_.tolist())))
         return stream_scores(X, y, train, np.ravel(self.C), self.scale, kind, self.device, self.budget)
 
 # %% ../nbs/10_probes.ipynb #2844a2e5

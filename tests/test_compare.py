@@ -177,3 +177,9 @@ def test_two_frames_tell_no_labels():
     s = pd.Series([1., 2.], index=[1, 2])
     with pytest.raises(ValueError, match="neither a nor b is a map"): compare(s, s)
     with pytest.raises(ValueError, match="ci=95"): compare(s, s, ci=95)
+
+
+def test_examples_of_another_kind_are_not_in_common():
+    own = pd.Series(np.arange(300.), [f"e{k}" for k in range(300)])
+    a = as_map(np.random.default_rng(0).normal(size=(1, 1, 300)), np.arange(300) % 2 == 0)
+    with pytest.raises(ValueError, match="no example in common"): compare(a, own)

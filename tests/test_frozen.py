@@ -187,3 +187,33 @@ def test_what_is_no_direction_is_said():
                          (dict(scale=np.r_[0., np.ones(5)]), "not above 0"), (dict(mean=np.full(6, np.nan)), "mean holds"),
                          (dict(held_out=(np.r_[np.nan, X[1:, 0]], y)), "1 scores that are NaN")]:
         with pytest.raises(ValueError, match=says): freeze(fit, **change)
+
+
+@pytest.mark.parametrize("wrong", [10, 20, 37])
+@pytest.mark.parametrize("share", [0, .05, .1, .3, .5, 1])
+def test_the_threshold_lets_as_many_pass_as_it_may(wrong, share):
+    s, y = np.arange(wrong * 2.), np.tile([False, True], wrong)
+    probe = freeze(LogisticProbe().fit(*data()), held_out=(s, y), false_positives=share)
+    assert (s[~y] > probe.threshold).sum() == int(share * wrong + 1e-9)
+
+
+@pytest.mark.parametrize("share", [-.1, 1.5, np.nan])
+def test_a_share_beyond_one_is_refused(share):
+    with pytest.raises(ValueError, match="a share from 0 to 1"):
+        freeze(LogisticProbe().fit(*data()), held_out=(np.arange(20.), np.arange(20) > 9), false_positives=share)
+
+
+@pytest.mark.parametrize("name", ["intercept", "slope", "offset", "threshold"])
+@pytest.mark.parametrize("value", ["abc", None, float("nan"), True])
+def test_a_number_in_the_file_that_is_none_is_not_believed(name, value, tmp_path):
+    path = freeze(LogisticProbe().fit(*data())).save(tmp_path / "p.safetensors")
+    beside = path.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"is no probe: {name} is"): load_probe(path)
+
+
+def test_an_answer_without_activations_is_not_called_wrong():
+    X, y = data()
+    X = X.copy()
+    X[3] = np.nan
+    with pytest.raises(ValueError, match="1 scores are NaN"): freeze(LogisticProbe().fit(*data())).predict(X)

@@ -478,3 +478,7 @@ def test_every_lens_can_be_drawn_and_kept(f, metric, tmp_path):
     back = xr.open_zarr(tmp_path / "m.zarr", consolidated=False)
     np.testing.assert_array_equal(back[metric], m[metric])
     assert back.attrs["what"] == m.attrs["what"]
+
+
+def test_too_few_flips_are_named(cells):
+    with pytest.raises(ValueError, match="flips=0: at least 19"): correlation_map(*cells, flips=0, progress=False)

@@ -709,3 +709,9 @@ def test_a_store_is_read_in_pieces_within_the_budget(tmp_path, monkeypatch):
     m = probe_map(lazy, ans, permutations=0, C=.01, progress=False)
     assert m["auc"].notnull().all() and max(sizes) <= 2 * cell
     assert sum(sizes) <= (18 + 3) * cell  # each cell once, and one layer for what is missing
+
+
+def test_a_target_that_is_no_column_is_answered_with_those_that_are():
+    acts, ans = planted_truth(40, 1, ["-1"], 4, massive=0)
+    with pytest.raises(KeyError, match="no column 'kindd': there are example, id"):
+        probe_map(acts, ans, target="kindd", progress=False)

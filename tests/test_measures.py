@@ -72,3 +72,9 @@ def test_extremes():
     (lambda: recall_at([1., 2.], [1, 0], 5), "rate=5"), (lambda: measured([1., 2.], [1, 0], names=("f1",)), "no measure 'f1'")])
 def test_errors_say_what_is_wrong(call, says):
     with pytest.raises(ValueError, match=says): call()
+
+
+@pytest.mark.parametrize("y", [["right", "wrong"], [1., np.nan], [1, -1]])
+def test_labels_that_are_neither_true_nor_false_are_not_taken_for_true(y):
+    for measure in (auprc, brier, ece):
+        with pytest.raises(ValueError, match="it is true or 1 for a correct answer"): measure(np.zeros(10), np.array(y * 5))

@@ -407,3 +407,50 @@ def test_faint_activations_keep_their_ranks(scale):
     theirs = peer(X, y, C * scale**2).decision_function(X.astype(float))
     assert len(np.unique(got)) == 300 and auc(got, y) == pytest.approx(auc(theirs, y), abs=1e-3)
     for s in (want, got): assert off(s - s.mean(), theirs - theirs.mean()) < 2e-3
+
+
+@pytest.mark.parametrize("labels", [["right", "wrong"], [1., np.nan], [1, -1], [1, 2], [1, None]])
+def test_labels_that_are_neither_true_nor_false_are_not_taken_for_true(labels):
+    y = np.array(labels * 5, object if None in labels else None)
+    for measure in (auc, auc_parts):
+        with pytest.raises(ValueError, match="it is true or 1 for a correct answer"): measure(np.arange(10.), y)
+    assert auc(np.arange(4.), np.array([0, 0, 1., 1.])) == auc(np.arange(4.), np.array([False, False, True, True], object)) == 1
+
+
+@pytest.mark.parametrize("names", [(-1, 1), ("wrong", "right")])
+def test_two_classes_of_any_name_are_folded_alike(names):
+    X, y = data(60, 3)
+    assert np.array_equal(group_folds(np.where(y, *names), None), group_folds(~y, None))
+
+
+@pytest.mark.parametrize("weight", [-1., np.nan])
+def test_a_weight_below_zero_or_missing_is_refused(weight):
+    X, y = data(60, 3)
+    m = np.ones(60)
+    m[7] = weight
+    for fit in (lambda: LogisticProbe().fit(X, y, m), lambda: ProbeGrid().fit(X[None], y, sample_weight=m)):
+        with pytest.raises(ValueError, match="sample_weight"): fit()
+    with pytest.raises(ValueError, match="sample_weight"): ProbeGrid().fit(X[None], y, sample_weight=m[:5])
+
+
+@pytest.mark.parametrize("kind, says", [({"x": 3}, "class_weight names 'x'"), ({False: 0.}, "must be finite and above 0"),
+                                        ({True: -1}, "must be finite and above 0")])
+def test_class_weights_are_of_the_classes_and_above_zero(kind, says):
+    X, y = data(60, 3)
+    with pytest.raises(ValueError, match=says): LogisticProbe(class_weight=kind).fit(X, y)
+    with pytest.raises(ValueError, match=says): ProbeGrid(class_weight=kind).fit(X[None], y)
+
+
+def test_a_kind_that_is_not_set_up_is_named():
+    X, y = data(60, 3)
+    with pytest.raises(ValueError, match="set it up"): ProbeGrid(probe=LogisticProbe).fit(X[None], y)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_rows_without_weight_are_as_if_not_there_however_large(scale):
+    X, y = data(120, 30)
+    there = np.arange(120) >= 40
+    far = np.where(there[:, None], X, 1e7 * X).astype(np.float64)
+    ours = LogisticProbe(scale=scale).fit(far, y, 1. * there)
+    theirs = LogisticProbe(scale=scale).fit(X[there].astype(float), y[there])
+    assert off(ours.coef_, theirs.coef_) < 1e-6 and off(ours.decision_function(X), theirs.decision_function(X)) < 1e-6
