@@ -32,7 +32,7 @@ def _threads(n: int):
     finally: torch.set_num_threads(before)
 
 # %% ../nbs/09_solver.ipynb #75ea117a
-_WIDE = 25  # columns that a product should have at least
+_WIDE = 25  # columns that a product should have at least; 15 without a Gram matrix, where each costs more
 
 def _tolerance(n: int) -> float:
     "The bound's, for n examples: tighter where there are few, since it costs little there."
@@ -45,7 +45,7 @@ def _path(sp: _Space, y: torch.Tensor, m: torch.Tensor, Cs: Sequence[float], tol
     start = zero(*shape, sp.k + sp.j), zero(*shape, n), zero(*shape, 1)
     out = zero(len(X), len(Cs), len(m), n, dtype=torch.float64)
     y, m, ok = y.expand(*shape, n), m.expand(*shape, n), torch.ones(len(X), dtype=torch.bool, device=X.device)
-    step = max(1, _WIDE // shape[1])  # few problems: several C at once, as a wider product costs little more
+    step = max(1, (_WIDE if sp.dual else 15) // shape[1])  # few problems: several C at once, as a wider product costs little more
     for at in range(0, len(Cs), step):
         C = torch.tensor(Cs[at:at + step], dtype=X.dtype, device=X.device).repeat_interleave(shape[1])[:, None]
         times = len(C) // shape[1]
