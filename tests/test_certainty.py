@@ -58,7 +58,7 @@ def test_groups_are_drawn_together():
 
 
 def test_roc_chart_names_its_interval():
-    told = lambda **k: " ".join(roc_chart(draw(), **k).to_dict()["title"].get("subtitle", []))
+    told = lambda **k: " ".join(roc_chart(draw(), **k).to_dict()["title"].get("subtitle", [])).replace("\xa0", " ")
     assert "95 % interval at each point" in told() and "300 answers drawn again" in told()
     assert "90 % band for the whole curve" in told(interval="band", ci=.9) and told(interval=None) == ""
     with pytest.raises(ValueError, match="pointwise, band"): roc_chart(draw(), interval="wide")
