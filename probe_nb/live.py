@@ -66,6 +66,9 @@ def clickable(
 ) -> Picture: # for a `LiveChart`
     "A heatmap whose clicks are told by cell number, with one cell outlined"
     click = alt.selection_point(name="click", fields=["cell"], toggle=False, empty=False, clear=False)
+    chart = chart.copy()
+    for layer in chart.layer: # dots, hatching and numbers let the pointer through to the cell, which says the same
+        if getattr(layer.mark, "type", layer.mark) in ("point", "text"): layer.encoding.tooltip = alt.Undefined
     x, y = chart.layer[0].encoding.x, chart.layer[0].encoding.y
     outline = alt.Chart().mark_rect(filled=False, color="#ff7f0e", strokeWidth=3).encode(x, y)
     return (chart + outline.transform_filter("datum.cell === picked")).add_params(click, alt.param(name="picked", value=cell))

@@ -509,6 +509,16 @@ def test_clickable_chart_is_selected_by_number():
     assert picked == {"name": "picked", "value": 5}
 
 
+def test_a_click_on_a_dot_or_a_number_is_one_on_its_cell():
+    "What lies on a cell and has words for the pointer would catch it: Vega lets through only what has none."
+    from test_charts import full
+
+    from probe_nb.charts import heatmap
+    picture = heatmap(full(), values=True)
+    said = lambda chart: {layer["mark"]["type"] for layer in chart.to_dict()["layer"] if "tooltip" in layer.get("encoding", {})}
+    assert said(picture) == {"rect", "point", "text"} and said(clickable(picture, 3)) == {"rect"}
+
+
 def test_newer_work_stops_older_work_and_its_result_is_dropped():
     lane, gate, seen = Lane(lambda *_: None), threading.Event(), []
     def work(name):
