@@ -63,15 +63,16 @@ def _rounding(X: np.ndarray) -> float:
     "How far from its mean, in means, a value of a constant feature may lie: the values' resolution, and adding them up."
     return 2 * np.finfo(X.dtype if X.dtype == np.float64 else np.float32).eps + len(X) * np.finfo(np.float64).eps
 
-def _centred(X: np.ndarray, dtype=np.float32) -> np.ndarray:
-    "X [example, feature] less its means; a feature that is constant but for rounding becomes 0."
-    share = np.full(len(X), 1 / len(X), np.float32)
+def _centred(X: np.ndarray, dtype=np.float32, of: np.ndarray | None = None) -> np.ndarray:
+    "X [example, feature] less its means over the rows `of`; a feature that is constant but for rounding becomes 0."
+    of = np.ones(len(X), bool) if of is None or of.all() else of  # rows on which nothing is trained may be of another size
+    share = np.float32(of / of.sum())
     if X.dtype == dtype == np.float32:  # twice, as a mean of large values is itself rounded
         mean = share @ X
         Z = X - mean
         Z -= share @ Z
     else:
-        mean = X.mean(0, dtype=np.float64)
+        mean = X.mean(0, dtype=np.float64, where=of[:, None])
         Z = np.subtract(X, mean, out=np.empty(X.shape, dtype), dtype=np.float64, casting="unsafe")
     least = _rounding(X) * np.abs(mean)
     still = np.flatnonzero(np.einsum("ij,ij->j", Z, Z) <= 2 * len(X) * least**2)
@@ -80,9 +81,11 @@ def _centred(X: np.ndarray, dtype=np.float32) -> np.ndarray:
 
 def _standardised(X: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     "X over each cell's standard deviations, and the rest of the way, D [cell, problem, feature], to those over the rows of m."
-    mean, eps = X.mean(1, keepdim=True), torch.finfo(X.dtype).eps
+    of, eps = (m > 0).any(-2, keepdim=True).to(X.dtype), torch.finfo(X.dtype).eps  # [..., 1, example], rows of any problem
+    of = of / of.sum(-1, keepdim=True)
+    mean = of @ X
     X = X - mean
-    sd = (X**2).mean(1, keepdim=True).sqrt()
+    sd = (of @ X**2).sqrt()
     X = X / torch.where(sd > 10 * eps * mean.abs(), sd, torch.inf)  # a constant feature becomes 0
     w = m / m.sum(-1, keepdim=True)
     square = w @ X**2
@@ -125,7 +128,8 @@ def _precision(scores: torch.Tensor, before: np.dtype) -> type:
 def _scores(X: np.ndarray, y, rows, m, Cs, scale: bool, block: int, device) -> np.ndarray:
     "Scores of one chunk; cells that did not converge in single precision are solved again in double."
     out = np.empty((len(X), len(Cs), *m.shape), np.float32)
-    X = torch.as_tensor(_centred(X[0])[None] if len(X) == 1 else np.stack([_centred(x) for x in X]), device=device)
+    of = (rows > 0).any(0)
+    X = torch.as_tensor(_centred(X[0], of=of)[None] if len(X) == 1 else np.stack([_centred(x, of=of) for x in X]), device=device)
     sp, order = None if scale else _Space(X), np.arange(len(m))
     if scale: order = np.unique(rows, axis=0, return_inverse=True)[1].argsort(kind="stable")  # what shares a scale, together
     for at in range(0, len(m), block):

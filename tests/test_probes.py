@@ -454,3 +454,14 @@ def test_rows_without_weight_are_as_if_not_there_however_large(scale):
     ours = LogisticProbe(scale=scale).fit(far, y, 1. * there)
     theirs = LogisticProbe(scale=scale).fit(X[there].astype(float), y[there])
     assert off(ours.coef_, theirs.coef_) < 1e-6 and off(ours.decision_function(X), theirs.decision_function(X)) < 1e-6
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_rows_on_which_nothing_is_trained_may_be_of_any_size(scale):
+    "Weightless rows, whatever stands in them, change no score of the others."
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(size=(120, 30)), np.repeat([0., 1.], [40, 80])
+    y = X[:, 0] + rng.normal(size=120) > 0
+    large = np.where(w[:, None] == 0, 1e4 * X, X)
+    want, got = (grid_scores(A[None], y, [w], [1.], scale)[0, 0, 0] for A in (X, large))
+    assert off(got[40:], want[40:]) < 1e-3
