@@ -136,6 +136,7 @@ def _scores(X: np.ndarray, y, rows, m, Cs, scale: bool, block: int, device) -> n
         of = order[at:at + block]
         part = [torch.tensor(a[of], dtype=torch.float32, device=device) for a in (y, rows, m)]
         found, ok = _solve(X, *part, Cs, scale, _tolerance(X.shape[1]), sp)
+        ok &= Cs[-1] <= 100  # beyond, single precision may stop short of the optimum without a sign
         if not ok.all():
             for tol in (1e-6, 1e-4):  # what is too extreme for the first passes the second
                 again, fine = _solve(X[~ok].double(), *[a.double() for a in part], Cs, scale, tol)

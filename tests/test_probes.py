@@ -465,3 +465,13 @@ def test_rows_on_which_nothing_is_trained_may_be_of_any_size(scale):
     large = np.where(w[:, None] == 0, 1e4 * X, X)
     want, got = (grid_scores(A[None], y, [w], [1.], scale)[0, 0, 0] for A in (X, large))
     assert off(got[40:], want[40:]) < 1e-3
+
+
+@pytest.mark.parametrize("C", [1e3, 1e6])
+def test_weak_penalties_are_solved_in_double(C):
+    "Nearly separable: single precision stops short of the optimum there (7e-4 at 1e6), and does not see it."
+    rng = np.random.default_rng(1)
+    X, w = rng.normal(size=(120, 30)), rng.integers(0, 3, 120).astype(float)
+    y = X[:, 0] + .5 * rng.normal(size=120) > 0
+    theirs = LogisticProbe(C=C).fit(X, y, sample_weight=w).decision_function(X)
+    assert off(grid_scores(X[None], y, [w], [C])[0, 0, 0], theirs) < 2e-5
