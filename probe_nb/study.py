@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ class Study:
                  rule:str|None=None, # of `judge`; default: what the folder says, else "auto"
                  method:str|None=None, # of `find_spans`; default: what the folder says, else "auto"
                  progress:Progress=None): # see `models.track`
-        self.path, self.progress = Path(path), progress
+        self.path, self.progress, self._loading = Path(path), progress, threading.Lock()  # several editors, one model
         if self.path.is_file(): raise NotADirectoryError(f"{self.path} is a file: a study is a folder")
         own = isinstance(questions, pd.DataFrame)
         self._lm, self._questions = lm if isinstance(lm, LM) else None, load_questions(questions) if own else None
@@ -140,7 +141,8 @@ class Study:
     @property
     def lm(self) -> LM:
         "The model, loaded when it is first needed."
-        if self._lm is None: self._lm = load_lm(self.lm_name)
+        with self._loading:
+            if self._lm is None: self._lm = load_lm(self.lm_name)
         return self._lm
 
 # %% ../nbs/40_study.ipynb #b4f4c709

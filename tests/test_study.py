@@ -1,6 +1,7 @@
 "A study runs what is missing, goes on where it was cut off, and refuses what does not belong to it."
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -257,3 +258,8 @@ def test_a_moved_span_is_read_again_alone(tmp_path, monkeypatch):
     study.mark(long["example"], span=(long["answer"].index(long["exact_answer"]), long["answer"].index(long["exact_answer"])
                                       + len(long["exact_answer"])))
     np.testing.assert_allclose(Study(tmp_path / "s", progress=False).acts().values, before.values, atol=1e-5)
+
+
+def test_threads_share_one_model(tmp_path):
+    study = Study(tmp_path/"demo", **KW)
+    with ThreadPoolExecutor(3) as pool: assert len({id(lm) for lm in pool.map(lambda _: study.lm, range(3))}) == 1

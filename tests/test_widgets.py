@@ -231,6 +231,18 @@ def test_state_comes_back(explorer):
     with pytest.raises(TypeError, match="knows no colour"): Explorer(FakeStudy(), colour="red")
 
 
+def test_filters_of_the_answers_come_back_whatever_is_drawn():
+    told = ANS.assign(outcome=np.where(ANS["correct"], "correct", "wrong"), dataset=np.where(ANS["example"] < 30, "a", "b"))
+    def opened(**state):
+        study = FakeStudy()
+        study.answers = lambda progress=None: told
+        return Explorer(study, **state).wait(30)
+    for positions in (TOKENS, []):
+        again = opened(**opened(outcome="wrong", dataset="b", search="", positions=positions).state())
+        assert (again.outcome, again.dataset, again.positions, again.error) == ("wrong", "b", positions, "")
+        assert again.answers.found["example"].tolist() and set(again.answers.found["outcome"]) == {"wrong"}
+
+
 def test_what_cannot_be_is_refused_in_a_sentence(explorer):
     before = explorer.state()
     for name, value, told in (("cell", (9, "last_q"), r"cell cannot be \(9, 'last_q'\): layers shown are 0, 1, 2, 3"),
