@@ -329,7 +329,8 @@ def variant(self:Study,
     if same: return Study(self.path, self._lm, self._questions, site=site or self.site, progress=self.progress)
     qs = questions if questions is not None else self._questions if self._questions is not None else self.questions_name
     if isinstance(qs, str) and qs == "own table": qs = self.questions()
-    asked = _table_hash(load_questions(qs)) if isinstance(qs, pd.DataFrame) else _slug(qs)
+    own = isinstance(qs, pd.DataFrame)  # a file that was changed gets a folder of its own, too
+    asked = _table_hash(load_questions(qs)) if own else _slug(f"{qs}-{_source_hash(qs) or ''}".rstrip("-"))
     kept = {k: self.card[k] for k in ("n", "seed", "n_samples", "prompt", "max_new_tokens", "rule", "method")}
     kept |= dict(layers=self.layers if lm_name == self.lm_name else None)
     model = lm if lm is not None else self._lm or self.lm_name

@@ -198,6 +198,18 @@ def test_variants_stand_side_by_side(study):
     assert not other.path.exists()  # nothing is made before it is needed
 
 
+def test_a_file_that_was_mended_has_a_folder_of_its_own(study, tmp_path):
+    file, rows = tmp_path/"q.csv", pd.DataFrame(dict(id=["a"], question=["Where was Runa Calder born?"], gold=["Velden"]))
+    rows.to_csv(file, index=False)
+    first = study.variant(questions=str(file))
+    first.questions()
+    assert study.variant(questions=str(file)).path == first.path
+    rows.assign(question="Where was Kaya Finch born?").to_csv(file, index=False)
+    mended = study.variant(questions=str(file))
+    assert mended.path != first.path and "Kaya" in mended.questions()["question"].iloc[0]
+    shutil.rmtree(first.path), shutil.rmtree(mended.path)
+
+
 def test_the_card_can_be_read_without_us(study):
     card = json.loads((study.path/"study.json").read_text())
     assert card["lm"] == "demo" and card["n"] == 160 and (study.path/"answers.parquet").exists()

@@ -353,6 +353,12 @@ def test_saved_notebook_keeps_a_picture(explorer, capsys):
 
 # What is behind a cell
 
+def test_stored_answers_are_not_called_sorted_before_there_are_scores(explorer):
+    assert explorer.answers.still().startswith("<p>most confidently wrong, ")
+    explorer.answers.put(ANS)
+    assert explorer.answers.still().startswith("<p>as answered, the first 5 of 60 · their scores are being made")
+
+
 def test_cells_around_the_picked_one_are_scored_ahead(explorer):
     assert len(explorer._scoring.of) == int(PMAP.auc.notnull().sum()), "a later click finds its scores"
     assert explorer._scoring.scores((0, "-1")) is None
@@ -511,6 +517,12 @@ def test_nothing_of_the_users_is_changed(explorer):
     assert not alt.JupyterChart._is_offline and "esm.sh" in alt.JupyterChart._esm
     assert LiveChart._is_offline and "https://esm.sh" not in LiveChart._esm
     assert LiveChart._esm.count("const latest=") == LiveChart._esm.count("const __default=") == 1, "old drawings are let go"
+
+
+def test_names_within_a_drawing_are_its_own():
+    from probe_nb.live import LiveChart
+    LiveChart.enable_offline()
+    for name in ("gradient_", "clip"): assert f'"{name}"+Math.random()' in LiveChart._esm, "Altair's script has changed"
 
 
 def test_clickable_chart_is_selected_by_number():
