@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import threading
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,15 @@ class Study:
         return self._lm
 
 # %% ../nbs/40_study.ipynb #b4f4c709
+_DOORS = {}
+
+def _alone(method):
+    "The method, one thread at a time in a folder: several editors of one study make a map once, and find it."
+    @wraps(method)
+    def alone(self, *args, **kw):
+        with _DOORS.setdefault(self.path.resolve(), threading.RLock()): return method(self, *args, **kw)
+    return alone
+
 def _keep(study:Study, name:str, make) -> pd.DataFrame:
     "The table `name` of the folder, made by `make()` when it is not there."
     path = study.path/f"{name}.parquet"
@@ -203,6 +213,7 @@ def questions(self:Study) -> pd.DataFrame: # one row a question
     return _keep(self, "questions", lambda: _load_own(self))
 
 @patch
+@_alone
 def answers(self:Study,
             progress:Progress=None # see `models.track`
            ) -> pd.DataFrame: # one row an answer: judged, with its exact answer
@@ -230,6 +241,7 @@ def positions(self:Study) -> pd.DataFrame: # long table: example, position, star
 
 # %% ../nbs/40_study.ipynb #a2018980
 @patch
+@_alone
 def acts(self:Study,
          site:str|None=None, # default: the study's
          progress:Progress=None # see `models.track`
@@ -246,6 +258,7 @@ def acts(self:Study,
 
 # %% ../nbs/40_study.ipynb #e79a6e49
 @patch
+@_alone
 def map(self:Study,
         site:str|None=None, # default: the study's
         progress:Progress=None, # see `models.track`

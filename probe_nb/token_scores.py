@@ -356,7 +356,6 @@ def _rerank(self: TokenScores):
 @patch
 def still(self: TokenScores) -> str: # HTML
     "What is shown, without a kernel"
-    if self.lm is None: return "<p>The study is being opened.</p>"
     lines = "".join(f"<li>{html.escape(words)}</li>" for words, _ in self._select.options)
     told = f'<p>{self._lines["told"].value}</p>' + (f"<ol>{lines}</ol>" if lines else "")
     return f'<p>{self._lines["about"].value}</p>{self._layers.still()}{self._strip.still()}{told}'

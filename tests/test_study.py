@@ -275,3 +275,12 @@ def test_a_moved_span_is_read_again_alone(tmp_path, monkeypatch):
 def test_threads_share_one_model(tmp_path):
     study = Study(tmp_path/"demo", **KW)
     with ThreadPoolExecutor(3) as pool: assert len({id(lm) for lm in pool.map(lambda _: study.lm, range(3))}) == 1
+
+
+def test_threads_make_a_map_once(made, tmp_path, monkeypatch):
+    shutil.copytree(made.path, tmp_path/"demo")
+    study, real, made_here = Study(tmp_path/"demo", **KW), S.probe_map, []
+    study.mark(3, correct=True)
+    monkeypatch.setattr(S, "probe_map", lambda *a, **k: made_here.append(1) or real(*a, **k))
+    with ThreadPoolExecutor(3) as pool: maps = list(pool.map(lambda _: Study(study.path, **KW).map(permutations=0), range(3)))
+    assert len(made_here) == 1 and all(m.equals(maps[0]) for m in maps)
