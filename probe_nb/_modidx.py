@@ -1242,6 +1242,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'probe_nb.study.Study.questions_name': ('study.html#study.questions_name', 'probe_nb/study.py'),
                                 'probe_nb.study.Study.reproduce': ('study.html#study.reproduce', 'probe_nb/study.py'),
                                 'probe_nb.study.Study.variant': ('study.html#study.variant', 'probe_nb/study.py'),
+                                'probe_nb.study._alone': ('study.html#_alone', 'probe_nb/study.py'),
                                 'probe_nb.study._ask': ('study.html#_ask', 'probe_nb/study.py'),
                                 'probe_nb.study._asked_for': ('study.html#_asked_for', 'probe_nb/study.py'),
                                 'probe_nb.study._file_hash': ('study.html#_file_hash', 'probe_nb/study.py'),

@@ -148,7 +148,7 @@ def still(
     "The first answers, without a kernel"
     row = lambda kind, texts: "<tr>" + "".join(f"<{kind}>{html.escape(t)}</{kind}>" for t in texts) + "</tr>"
     if not self._table.rows: return ""
-    order = next(words for words, name in ORDERS.items() if name == self.order)
+    order = next(words for words, name in ORDERS.items() if name == ("asked" if self.scores is None else self.order))
     rows = row("th", self._table.heads) + "".join(row("td", texts) for texts in self._table.rows[:most])
     some = f"the first {min(most, len(self.found))} of {len(self.found):,}"
     return f"<p>{order}, {some}{'' if self.scores is not None else ' · ' + self.without}</p><table>{rows}</table>"

@@ -10,6 +10,7 @@ __all__ = ['LiveChart', 'clickable', 'meaning', 'card', 'summary', 'Stopped', 'L
 import base64
 import html
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ save_changes:()=>model.save_changes(),on(n,f){if(own[n])model.off(n,own[n]);own[
 end(){for(const n in own)model.off(n,own[n]);}}};
 const __default={async render({model,el}){const own=latest(model);await render({model:own,el});return()=>own.end();}};"""
 
+# Vega numbers its colour bars and clippings anew in each chart's script; a page takes the first of a name, another chart's
+_OWN_IDS = re.compile(r'"(gradient_|clip)"\+(?=[\w$]+\+\+)')
+
 class LiveChart(alt.JupyterChart):
     "A chart that is redrawn in place, without a network; `picked` is the number of the outlined cell"
     _css = (files("probe_nb")/"probe_nb.css").read_text()
@@ -47,6 +51,7 @@ class LiveChart(alt.JupyterChart):
         if cls._is_offline: return
         super().enable_offline()
         cls._esm = cls._esm.replace("const __default={render};", _LATEST)
+        cls._esm = _OWN_IDS.sub(r'"\1"+Math.random().toString(36).slice(2)+', cls._esm)
 
     @T.observe("_vl_selections")
     def _on_click(self, change):

@@ -40,6 +40,7 @@ def track(items:Iterable, # what to walk through
 # %% ../nbs/00_models.ipynb #725b97b8
 _SMALL = 512  # features; below, one thread of a CPU is faster than several
 _LOCKS, _LOCKING = weakref.WeakKeyDictionary(), threading.Lock()  # one of each model, whatever LMs hold it
+_LOADING = threading.Lock()  # transformers patches torch while it loads: two at once leave no weights, for good
 
 @dataclass(frozen=True)
 class LM:
@@ -334,7 +335,7 @@ def load_lm(model:str|nn.Module="demo", # "demo", a folder, a Hugging Face id, o
     if dtype == "auto" and device == "cpu" and not quantization: dtype = torch.float32
     kw, placed = dict(revision=revision, trust_remote_code=trust_remote_code), _placement(device, quantization)
     if not callable(tokenizer): tokenizer = _read_tokenizer(source if tokenizer is None else tokenizer, **kw)
-    lm = _load_model(source, dtype=dtype, **kw, **placed)
+    with _LOADING: lm = _load_model(source, dtype=dtype, **kw, **placed)
     if not placed and not getattr(lm, "is_quantized", False): lm.to(device)
     commit = getattr(lm.config, "_commit_hash", None)
     found = commit + f"-{quantization}"*bool(quantization) if commit else _values_hash(lm)

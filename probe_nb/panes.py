@@ -154,8 +154,8 @@ def _stepped(self: CellPane):
 
 # %% ../nbs/45_panes.ipynb #a7c40008
 _STILL = """<style>.probe-nb-rest{{display:flex;flex-flow:row wrap;gap:8px 24px;align-items:flex-start;font-size:13px}}
-.probe-nb-rest img{{max-width:100%}} .probe-nb-rest th{{text-align:left;font-weight:400;padding-right:12px;opacity:.7}}
-.probe-nb-rest td{{text-align:left}} .probe-nb-rest p{{margin:2px 0}} .probe-nb-rest h4{{margin:4px 0 0}}</style>
+.probe-nb-rest img{{max-width:100%}} .probe-nb-rest th{{text-align:left!important;font-weight:400;padding-right:12px;opacity:.7}}
+.probe-nb-rest td{{text-align:left!important}} .probe-nb-rest p{{margin:2px 0}} .probe-nb-rest h4{{margin:4px 0 0}}</style>
 <p>{0}</p><div class="probe-nb-rest">{1}<div>{2}{3}</div><div>{4}</div></div>"""
 
 def at_rest(

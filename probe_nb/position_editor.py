@@ -246,6 +246,7 @@ def snapshot(self: PositionEditor) -> Picture: # an Altair chart
 @patch
 def still(self: PositionEditor) -> str: # HTML
     "What is shown, without a kernel"
+    if self.ans is None: return "<p>The study is being opened.</p>"
     look = self._look.still().split("</style>")[0] + "</style>"
     return look + "".join(f"<div>{w.value}</div>" for w in (self._lines["hits"], self._lines["preview"], self._table))
 

@@ -264,7 +264,7 @@ def auc_line(
     counts = f"{after[1]} answers, {after[2]} wrong" + ("" if before[1:] == after[1:] else f" (before: {before[1]}, {before[2]})")
     facts = [f"interval {low:.3f} to {high:.3f}"]*bool(band) + [f"chance reaches {chance:.3f}"]*bool(bar)
     kind, whose = ("old", "of the map before the edits") if old else ("", "of the map")
-    known = f' <span class="{kind}">· {", ".join(facts)}: {whose}</span>' if facts else ""
+    known = f' <span class="{kind}">· {whose}: {", ".join(facts)}</span>' if facts else ""
     a, b = (f"{x(v[0]):.1f}" for v in (before, after))
     picture = _TRACK.format(kind=kind, said=html.escape(said), band=band, bar=bar, a=a, b=b)
     return f"<b>{said}</b> at {html.escape(where)} · {counts}{known}<br>{picture}"

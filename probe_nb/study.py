@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shutil
+import threading
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +104,7 @@ class Study:
                  rule:str|None=None, # of `judge`; default: what the folder says, else "auto"
                  method:str|None=None, # of `find_spans`; default: what the folder says, else "auto"
                  progress:Progress=None): # see `models.track`
-        self.path, self.progress = Path(path), progress
+        self.path, self.progress, self._loading = Path(path), progress, threading.Lock()  # several editors, one model
         if self.path.is_file(): raise NotADirectoryError(f"{self.path} is a file: a study is a folder")
         own = isinstance(questions, pd.DataFrame)
         self._lm, self._questions = lm if isinstance(lm, LM) else None, load_questions(questions) if own else None
@@ -140,10 +142,20 @@ class Study:
     @property
     def lm(self) -> LM:
         "The model, loaded when it is first needed."
-        if self._lm is None: self._lm = load_lm(self.lm_name)
+        with self._loading:
+            if self._lm is None: self._lm = load_lm(self.lm_name)
         return self._lm
 
 # %% ../nbs/40_study.ipynb #b4f4c709
+_DOORS = {}
+
+def _alone(method):
+    "The method, one thread at a time in a folder: several editors of one study make a map once, and find it."
+    @wraps(method)
+    def alone(self, *args, **kw):
+        with _DOORS.setdefault(self.path.resolve(), threading.RLock()): return method(self, *args, **kw)
+    return alone
+
 def _keep(study:Study, name:str, make) -> pd.DataFrame:
     "The table `name` of the folder, made by `make()` when it is not there."
     path = study.path/f"{name}.parquet"
@@ -201,6 +213,7 @@ def questions(self:Study) -> pd.DataFrame: # one row a question
     return _keep(self, "questions", lambda: _load_own(self))
 
 @patch
+@_alone
 def answers(self:Study,
             progress:Progress=None # see `models.track`
            ) -> pd.DataFrame: # one row an answer: judged, with its exact answer
@@ -228,6 +241,7 @@ def positions(self:Study) -> pd.DataFrame: # long table: example, position, star
 
 # %% ../nbs/40_study.ipynb #a2018980
 @patch
+@_alone
 def acts(self:Study,
          site:str|None=None, # default: the study's
          progress:Progress=None # see `models.track`
@@ -244,6 +258,7 @@ def acts(self:Study,
 
 # %% ../nbs/40_study.ipynb #e79a6e49
 @patch
+@_alone
 def map(self:Study,
         site:str|None=None, # default: the study's
         progress:Progress=None, # see `models.track`
@@ -327,7 +342,8 @@ def variant(self:Study,
     if same: return Study(self.path, self._lm, self._questions, site=site or self.site, progress=self.progress)
     qs = questions if questions is not None else self._questions if self._questions is not None else self.questions_name
     if isinstance(qs, str) and qs == "own table": qs = self.questions()
-    asked = _table_hash(load_questions(qs)) if isinstance(qs, pd.DataFrame) else _slug(qs)
+    own = isinstance(qs, pd.DataFrame)  # a file that was changed gets a folder of its own, too
+    asked = _table_hash(load_questions(qs)) if own else _slug(f"{qs}-{_source_hash(qs) or ''}".rstrip("-"))
     kept = {k: self.card[k] for k in ("n", "seed", "n_samples", "prompt", "max_new_tokens", "rule", "method")}
     kept |= dict(layers=self.layers if lm_name == self.lm_name else None)
     model = lm if lm is not None else self._lm or self.lm_name

@@ -320,6 +320,7 @@ def _arrived(self: Explorer, made: tuple):
         self._take("positions", names)
     if moved or fresh: self.cell = (-1, "") # the best one, unless another is asked for
     self._quiet, self.status = False, summary(pmap)
+    self.answers.put(ans, without="no cell is picked") # its filters know now what there is to choose
     for name in ("cell", *_LISTED): self._take(name, getattr(self, name))
     self._draw()
     if was is not None: self._told_change(was)

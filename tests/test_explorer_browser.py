@@ -112,6 +112,8 @@ def check_clicks(lab):
     assert sorted(took)[3] < 2000
     lab.picture("explorer_click")
     assert lab.value("other.cell") == other
+    names = lab.page.locator(".probe-nb svg [id]").evaluate_all("all => all.map(e => e.id)")
+    assert len(names) > 2 and len({*names}) == len(names), "each colour bar has colours of its own"
 
 
 def check_keys(lab):

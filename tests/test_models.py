@@ -1,4 +1,6 @@
 "Blocks and sites are found by structure, in every architecture; what is refused is refused in one sentence."
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
@@ -188,3 +190,8 @@ def test_progress_is_passed_on():
         yield from items
     assert list(track("abc", desc="x", progress=mine)) == list("abc") == list(track("abc", progress=False))
     assert seen == [(3, "x")]
+
+
+def test_models_that_are_loaded_at_once_have_their_weights():
+    with ThreadPoolExecutor(3) as pool: lms = list(pool.map(load_lm, ["demo"] * 6))  # two of them at once once left torch broken
+    assert len({lm.revision for lm in lms}) == 1 and not any(p.is_meta for lm in lms for p in lm.model.parameters())

@@ -1,6 +1,7 @@
 "A study runs what is missing, goes on where it was cut off, and refuses what does not belong to it."
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -197,6 +198,18 @@ def test_variants_stand_side_by_side(study):
     assert not other.path.exists()  # nothing is made before it is needed
 
 
+def test_a_file_that_was_mended_has_a_folder_of_its_own(study, tmp_path):
+    file, rows = tmp_path/"q.csv", pd.DataFrame(dict(id=["a"], question=["Where was Runa Calder born?"], gold=["Velden"]))
+    rows.to_csv(file, index=False)
+    first = study.variant(questions=str(file))
+    first.questions()
+    assert study.variant(questions=str(file)).path == first.path
+    rows.assign(question="Where was Kaya Finch born?").to_csv(file, index=False)
+    mended = study.variant(questions=str(file))
+    assert mended.path != first.path and "Kaya" in mended.questions()["question"].iloc[0]
+    shutil.rmtree(first.path), shutil.rmtree(mended.path)
+
+
 def test_the_card_can_be_read_without_us(study):
     card = json.loads((study.path/"study.json").read_text())
     assert card["lm"] == "demo" and card["n"] == 160 and (study.path/"answers.parquet").exists()
@@ -257,3 +270,17 @@ def test_a_moved_span_is_read_again_alone(tmp_path, monkeypatch):
     study.mark(long["example"], span=(long["answer"].index(long["exact_answer"]), long["answer"].index(long["exact_answer"])
                                       + len(long["exact_answer"])))
     np.testing.assert_allclose(Study(tmp_path / "s", progress=False).acts().values, before.values, atol=1e-5)
+
+
+def test_threads_share_one_model(tmp_path):
+    study = Study(tmp_path/"demo", **KW)
+    with ThreadPoolExecutor(3) as pool: assert len({id(lm) for lm in pool.map(lambda _: study.lm, range(3))}) == 1
+
+
+def test_threads_make_a_map_once(made, tmp_path, monkeypatch):
+    shutil.copytree(made.path, tmp_path/"demo")
+    study, real, made_here = Study(tmp_path/"demo", **KW), S.probe_map, []
+    study.mark(3, correct=True)
+    monkeypatch.setattr(S, "probe_map", lambda *a, **k: made_here.append(1) or real(*a, **k))
+    with ThreadPoolExecutor(3) as pool: maps = list(pool.map(lambda _: Study(study.path, **KW).map(permutations=0), range(3)))
+    assert len(made_here) == 1 and all(m.equals(maps[0]) for m in maps)

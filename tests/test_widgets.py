@@ -231,6 +231,18 @@ def test_state_comes_back(explorer):
     with pytest.raises(TypeError, match="knows no colour"): Explorer(FakeStudy(), colour="red")
 
 
+def test_filters_of_the_answers_come_back_whatever_is_drawn():
+    told = ANS.assign(outcome=np.where(ANS["correct"], "correct", "wrong"), dataset=np.where(ANS["example"] < 30, "a", "b"))
+    def opened(**state):
+        study = FakeStudy()
+        study.answers = lambda progress=None: told
+        return Explorer(study, **state).wait(30)
+    for positions in (TOKENS, []):
+        again = opened(**opened(outcome="wrong", dataset="b", search="", positions=positions).state())
+        assert (again.outcome, again.dataset, again.positions, again.error) == ("wrong", "b", positions, "")
+        assert again.answers.found["example"].tolist() and set(again.answers.found["outcome"]) == {"wrong"}
+
+
 def test_what_cannot_be_is_refused_in_a_sentence(explorer):
     before = explorer.state()
     for name, value, told in (("cell", (9, "last_q"), r"cell cannot be \(9, 'last_q'\): layers shown are 0, 1, 2, 3"),
@@ -340,6 +352,12 @@ def test_saved_notebook_keeps_a_picture(explorer, capsys):
 
 
 # What is behind a cell
+
+def test_stored_answers_are_not_called_sorted_before_there_are_scores(explorer):
+    assert explorer.answers.still().startswith("<p>most confidently wrong, ")
+    explorer.answers.put(ANS)
+    assert explorer.answers.still().startswith("<p>as answered, the first 5 of 60 · their scores are being made")
+
 
 def test_cells_around_the_picked_one_are_scored_ahead(explorer):
     assert len(explorer._scoring.of) == int(PMAP.auc.notnull().sum()), "a later click finds its scores"
@@ -499,6 +517,12 @@ def test_nothing_of_the_users_is_changed(explorer):
     assert not alt.JupyterChart._is_offline and "esm.sh" in alt.JupyterChart._esm
     assert LiveChart._is_offline and "https://esm.sh" not in LiveChart._esm
     assert LiveChart._esm.count("const latest=") == LiveChart._esm.count("const __default=") == 1, "old drawings are let go"
+
+
+def test_names_within_a_drawing_are_its_own():
+    from probe_nb.live import LiveChart
+    LiveChart.enable_offline()
+    for name in ("gradient_", "clip"): assert f'"{name}"+Math.random()' in LiveChart._esm, "Altair's script has changed"
 
 
 def test_clickable_chart_is_selected_by_number():
