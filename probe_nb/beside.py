@@ -142,9 +142,10 @@ def snapshot(self: Beside) -> Picture: # an Altair chart
 @patch
 def _ipython_display_(self: Beside) -> None:
     "The living maps, and a picture for every other reader"
-    words, still = f"Beside({_name(self.studies[0])}, {_name(self.studies[1])})", "<p>The maps are being made.</p>"
-    if self.maps is not None:
+    words = f"Beside({_name(self.studies[0])}, {_name(self.studies[1])})"
+    def still():
+        if self.maps is None: return f"<p>{html.escape(self.error or 'The maps are being made.')}</p>"
         png = base64.b64encode(self.snapshot()._repr_mimebundle_()[0]["image/png"]).decode()
-        still = (f"<p>{html.escape(self.status)}</p><img style=\"max-width:100%\" alt=\"{html.escape(words)}\" "
-                 f"src=\"data:image/png;base64,{png}\">")
-    show_alive(self.view, still, words)
+        return (f"<p>{html.escape(self.status)}</p><img style=\"max-width:100%\" alt=\"{html.escape(words)}\" "
+                f"src=\"data:image/png;base64,{png}\">")
+    show_alive(self.view, still, lambda: words, self._lane)

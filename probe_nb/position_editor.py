@@ -253,4 +253,4 @@ def still(self: PositionEditor) -> str: # HTML
 @patch
 def _ipython_display_(self: PositionEditor):
     "The living editor, and a picture for every other reader"
-    show_alive(self.view, self.still(), f"PositionEditor({self.kind}, {len(self.columns)} columns added)")
+    show_alive(self.view, self.still, lambda: f"PositionEditor({self.kind}, {len(self.columns)} columns added)", self._lane)

@@ -365,4 +365,4 @@ def still(self: SpanEditor) -> str: # HTML
 @patch
 def _ipython_display_(self: SpanEditor):
     "The living editor, and a picture for every other reader"
-    show_alive(self.view, self.still(), f"SpanEditor({self.study.path.name!r}, example {self.example})")
+    show_alive(self.view, self.still, lambda: f"SpanEditor({self.study.path.name!r}, example {self.example})", self._slow)

@@ -10,6 +10,7 @@ import base64
 import html
 import itertools
 import struct
+import threading
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ import traitlets as T
 from fastcore.basics import patch
 from IPython.display import display
 
-from .live import sentence
+from .live import Lane, sentence
 
 # %% ../nbs/24_strips.ipynb #0b7dc53a
 _SIGNS = {" ": "·", "\n": "⏎", "\t": "⇥"}
@@ -85,15 +86,22 @@ _ONE_OF_TWO = """<style>.jp-OutputArea-child:has(.probe-nb-still):has(+.jp-Outpu
 
 def show_alive(
     view: W.DOMWidget, # the widget
-    still: str, # HTML that shows the same without a kernel, escaped; style included
-    words: str, # what it is, where there is no HTML
+    still: Callable[[], str], # makes HTML that shows the same without a kernel, escaped; style included
+    words: Callable[[], str], # says what it is, where there is no HTML
+    lane: Lane|None=None, # work that may still run: the picture is taken anew when it has ended
 ) -> None:
     "Show a widget, and leave a picture of it in the saved notebook"
+    runs = lane is not None and lane.thread is not None and lane.thread.is_alive()
+    picture = lambda: {"text/html": f'<div class="probe-nb-still">{still()}</div>{_ONE_OF_TWO}', "text/plain": words()}
     view.add_class("probe-nb-alive")
     bundle = view._repr_mimebundle_()
     bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-    display({"text/html": f'<div class="probe-nb-still">{still}</div>{_ONE_OF_TWO}', "text/plain": words}, raw=True)
+    shown = display(picture(), raw=True, display_id=True)
     display({_VIEW: bundle[_VIEW], "text/html": "", "text/plain": ""}, raw=True)
+    def again():
+        lane.wait()
+        shown.update(picture(), raw=True)
+    if runs and shown is not None: threading.Thread(target=again, daemon=True).start()
 
 # %% ../nbs/24_strips.ipynb #b6149bb9
 def guarded(
@@ -200,8 +208,8 @@ def still(self: Strip) -> str: # HTML
 @patch
 def _ipython_display_(self: Strip):
     "The living strip, and a picture for every other reader"
-    words = f"Strip of {len(self.shown)} tokens" + (f", {self.span[0]} to {self.span[1] - 1} chosen" if self.span[1] else "")
-    show_alive(self, self.still(), words)
+    chosen = lambda: f", {self.span[0]} to {self.span[1] - 1} chosen" if self.span[1] else ""
+    show_alive(self, self.still, lambda: f"Strip of {len(self.shown)} tokens{chosen()}")
 
 # %% ../nbs/24_strips.ipynb #c3c5b5b7
 class LayerStrip(anywidget.AnyWidget):

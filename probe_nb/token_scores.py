@@ -363,4 +363,4 @@ def still(self: TokenScores) -> str: # HTML
 @patch
 def _ipython_display_(self: TokenScores):
     "The living widget, and a picture for every other reader"
-    show_alive(self.view, self.still(), f"TokenScores(layer {self.layer}, trained at {self.position})")
+    show_alive(self.view, self.still, lambda: f"TokenScores(layer {self.layer}, trained at {self.position})", self._lane)

@@ -359,15 +359,15 @@ def _ended(self: Explorer, stopped: bool):
 @patch
 def still(self: Explorer) -> str: # HTML
     "What is shown, without a kernel"
-    if self.pmap is None or 0 in self.shown().sizes.values(): return "<p>The map is being made.</p>"
+    if self.pmap is None or 0 in self.shown().sizes.values(): return html.escape(self.error or "The map is being made.")
     drawn = lambda tab: cell_picture(tab, self.pmap, *self.cell, self._scoring.scores(self.cell), width=230, height=150)
-    detail = drawn(self.tab) or drawn("layers") # which needs no scores
+    detail = drawn(self.tab) or drawn("layers") # these need no scores
     return at_rest(self.status, self.snapshot(), self._told.card.value, detail, self.answers.still())
 
 @patch
 def _ipython_display_(self: Explorer) -> None:
     "The living explorer, and a picture for every other reader"
-    show_alive(self.view, self.still(), f"Explorer({self.study.path.name!r}, layer {self.cell[0]}, {self.cell[1]})")
+    show_alive(self.view, self.still, lambda: f"Explorer({self.study.path.name!r}, layer {self.cell[0]})", self._mapping)
 
 @patch
 def explore(

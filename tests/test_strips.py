@@ -1,6 +1,8 @@
 """Strips without a browser: what a token looks like, its colour, its span, and the picture that stays."""
 import base64
 import struct
+import threading
+import time
 import unicodedata
 import zlib
 
@@ -10,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from probe_nb import strips
+from probe_nb.live import Lane
 from probe_nb.strips import LayerStrip, Strip, ink, shades, visible
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -76,13 +79,36 @@ def test_labels_and_values_belong_to_tokens():
 def test_what_is_saved_is_a_picture_and_an_empty_place_for_the_widget(monkeypatch):
     strip = Strip([HOSTILE, " b", "\n"], values=[0, 1, .5], marks={0: HOSTILE}, tips=[HOSTILE] * 3, about=HOSTILE, span=(0, 2))
     told = []
-    monkeypatch.setattr(strips, "display", lambda data, raw: told.append(data))
+    monkeypatch.setattr(strips, "display", lambda data, **_: told.append(data))
     strip._ipython_display_()
     still, view = told
     assert "<img" not in still["text/html"] and "&lt;img" in still["text/html"] and "#053061" in still["text/html"]
     assert view["application/vnd.jupyter.widget-view+json"]["model_id"] == strip.model_id and view["text/html"] == ""
     many = Strip(["x"] * 2000).still()
     assert many.count("<span") == 600 and "…" in many and len(many) < 100_000
+
+
+def test_a_picture_that_came_too_early_is_taken_anew(monkeypatch):
+    "A notebook that is run from top to bottom shows widgets whose work is not done."
+    told, gate, strip = [], threading.Event(), Strip(["early"])
+
+    class Shown:
+        def update(self, data, raw): told.append(data["text/html"])
+    monkeypatch.setattr(strips, "display", lambda data, **_: Shown())
+    lane = Lane(lambda *_: None)
+    def work(progress):
+        gate.wait(10)
+        strip.put(["late"])
+    lane.start(work, lambda _: None, print, lambda stopped: None)
+    strips.show_alive(strip, strip.still, lambda: "words", lane)
+    assert told == []
+    gate.set()
+    lane.wait(10)
+    for _ in range(200):
+        if told: break
+        time.sleep(.01)
+    strips.show_alive(strip, strip.still, lambda: "words", lane)  # nothing runs: nothing to take anew
+    assert len(told) == 1 and "late" in told[0] and "early" not in told[0]
 
 
 def test_layers_are_a_png_that_holds_the_colours():
