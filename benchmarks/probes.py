@@ -49,7 +49,7 @@ def cpu(f, times=1):
     return best, out
 
 
-def compare(n, d, kind, scale=False, permutations=100):
+def compare(n, d, kind, scale=False, permutations=100, tol=1e-4):
     def line(what, value, unit=""): print(f"{n}×{d} {kind}{' scaled' if scale else ''}: {what}: {value:.3g} {unit}", flush=True)
     def sklearn(m, C, **options):
         Z = StandardScaler().fit(X[m]).transform(X) if scale else X
@@ -57,7 +57,7 @@ def compare(n, d, kind, scale=False, permutations=100):
     X, y = data(n, d, kind)
     fold, every = group_folds(y, None), np.ones(n, bool)
     train = fold != np.arange(5)[:, None]
-    peer = dict(solver="newton-cg", tol=1e-4, max_iter=1000)
+    peer = dict(solver="newton-cg", tol=tol, max_iter=1000)
     theirs, found, common = np.zeros((5, 5)), np.empty((5, 5, n)), 0
     for c, C in enumerate(CS):
         for k, m in enumerate(train):
@@ -116,6 +116,7 @@ if __name__ == "__main__":
     parser.add_argument("--map", action="store_true")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--permutations", type=int, default=100)
+    parser.add_argument("--tol", type=float, default=1e-4, help="the opponent's; 1e-6 is about as exact as ours")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     if args.map: whole_map()
@@ -124,4 +125,4 @@ if __name__ == "__main__":
         with threadpool_limits(1):
             for size in args.sizes:
                 n, d, kind = size.split(",")
-                compare(int(n), int(d), kind, args.scale, args.permutations)
+                compare(int(n), int(d), kind, args.scale, args.permutations, args.tol)
