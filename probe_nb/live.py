@@ -101,7 +101,7 @@ def _facts(pmap: xr.Dataset, layer: int, position: str) -> dict[str, str]:
     if at["auc"] != at["auc"]: return {"AUC": f"missing: {at.get('reason') or 'not computed'}"}
     said = {"AUC": f"{at['auc']:.3f}"}
     if "auc_low" in at: said[f"{100 * pmap.attrs.get('ci', .95):g} % interval"] = f"{at['auc_low']:.3f} to {at['auc_high']:.3f}"
-    if "n" in at: said["answers"] = f"{at['n']}"
+    if "n" in at: said["answers"] = f"{int(at['n'])}"
     if "n_wrong" in at: said["answers"] = f"{int(at['n'] - at['n_wrong'])} right, {int(at['n_wrong'])} wrong"
     if "accuracy" in at: said["accuracy"] = f"{at['accuracy']:.3f} (majority: {at['majority']:.3f})"
     if "above_null" in at:

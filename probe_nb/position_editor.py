@@ -217,9 +217,9 @@ def add(self: PositionEditor):
     if self.ans is None: raise ValueError("the study is still being opened: wait for its answers")
     rule = self.rule()
     def done(pmap):
-        self.pmap, self.status = pmap, f"{rule.label} is in the map now"
+        self.pmap, self.columns = pmap, [c for c in self.columns if c != rule.label] + [rule.label]
         self._tell()
-        self.columns = [c for c in self.columns if c != rule.label] + [rule.label]
+        self.status = f"{rule.label} is in the map now" # last: who reads it finds the rest
     self._start(f"probing {rule.label} …", lambda progress: with_column(self.study, self.pmap, rule, progress), done)
 
 @patch

@@ -20,7 +20,7 @@ from .evidence import TABS, cell_picture
 from .live import Keys, Lane, box, button, choice, field, label, line, meaning, sentence, summary
 from .offers import METRICS, PROBES, SETS, SITES, how_made, impossible, models_here, options_of, scored_as
 from .panes import CellPane, MapPane, at_rest
-from .picked_answer import PickedAnswer, door
+from .picked_answer import PickedAnswer
 from .scoring import Scoring
 from .strips import guarded, show_alive
 from .study import Study
@@ -228,7 +228,7 @@ def _behind(self: Explorer, study: Study, pmap: xr.Dataset, ans, options: dict) 
     foreign = f"this map's probe is {self._foreign}, which the explorer cannot make: its scores are not shown"
     def read(known=not self._foreign):
         if not known: raise ValueError(foreign)
-        with door(study): return study.acts(progress=False)
+        return study.acts(progress=False)
     def told():
         if self._scoring is mine: self._draw_detail(), self.answers.put(self.ans, mine.scores(self.cell))
     def failed(e):
@@ -287,9 +287,8 @@ def _make(self: Explorer, find, options: dict, pmap: xr.Dataset|None=None):
     self.error, self.busy, self.status = "", True, "starting …"
     def work(progress):
         study = find()
-        with door(study): # one at a time in this folder
-            found = study.map(progress=progress, **options) if pmap is None else pmap
-            return study, found, with_kinds(study.answers()), options
+        found = study.map(progress=progress, **options) if pmap is None else pmap
+        return study, found, with_kinds(study.answers()), options
     self._mapping.start(work, self._arrived, self._failed, self._ended)
 
 @patch
